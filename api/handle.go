@@ -1,0 +1,71 @@
+package api
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// Handle is the integer by which a client names a resource that the provider
+// holds for its session. It is 31 bits wide, its low bit tells whether the
+// resource can notify, and it means nothing outside the session it came from.
+// The zero Handle names nothing.
+type Handle uint32
+
+// MaxHandle is the highest handle.
+const MaxHandle Handle = 1<<31 - 1
+
+// Notifiable reports whether the resource can send notifications.
+func (h Handle) Notifiable() bool { return h&1 == 1 }
+
+// EntryCharge is what one call or notification costs of a window besides its bytes.
+const EntryCharge = 64
+
+// Charge is what n bytes of arguments, or of a notification, cost of a window
+// or a queue.
+func Charge(n int) int { return n + EntryCharge }
+
+// SessionID names one opening of one service by one process. It is the same
+// number on both sides, 31 bits wide, and never zero.
+type SessionID uint32
+
+// Method numbers a method of a service. Numbers are only ever appended.
+type Method uint32
+
+// Seq numbers the events of a room; see notification.go.
+type Seq uint64
+
+// Epoch is the random id of one run of a provider. Sessions, handles and
+// sequence numbers mean nothing in another.
+type Epoch [16]byte
+
+// String returns e in hexadecimal.
+func (e Epoch) String() string { return hex.EncodeToString(e[:]) }
+
+// InstanceID is the random id of one client, the same over all its redials, by
+// which the provider tells a redial from a stranger.
+type InstanceID [16]byte
+
+// Identity is what the kernel, or a certificate, says about an attached
+// process. Nothing in it comes from the process itself.
+type Identity struct {
+	// UID, GID and Groups are those the process had when it connected. A uid
+	// outside the provider's user namespace reads 65534 and matches no rule.
+	UID, GID uint32
+	Groups   []uint32
+	// PID is a label for people: 0 if the process is in a foreign pid
+	// namespace, and possibly another process's by the time it is read.
+	PID int32
+	// Local is true for a process that runs inside the provider.
+	Local bool
+	// Subject is the certificate's identity (first URI SAN, else the common
+	// name), or "anonymous" for plain TCP; empty on a unix socket.
+	Subject string
+}
+
+// String returns i for logs: uid 1000 pid 4242, or the certificate's subject.
+func (i Identity) String() string {
+	if i.Subject != "" {
+		return i.Subject
+	}
+	return fmt.Sprintf("uid %d pid %d", i.UID, i.PID)
+}

@@ -1,0 +1,79 @@
+package wire
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the fallback
+	"google.golang.org/grpc/mem"
+
+	"crier.local/api"
+)
+
+// Batch is an encoded ClientBatch or ProviderBatch: what one write carries.
+type Batch struct {
+	// Data belongs to the stream once the batch is sent, and to the reader once
+	// it is received.
+	Data []byte
+}
+
+// BatchSize is how many bytes a writer puts into a batch before it sends it;
+// only a single larger entry makes a larger batch.
+const BatchSize = 64 << 10
+
+// Codec is gRPC's proto codec, but for batches, which it passes through as they
+// are. It is forced onto Crier's own servers and clients, never registered,
+// since that would replace the codec of the whole program.
+func Codec() encoding.CodecV2 { return codec{encoding.GetCodecV2("proto")} }
+
+type codec struct{ encoding.CodecV2 }
+
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	b, ok := v.(*Batch)
+	if !ok {
+		return c.CodecV2.Marshal(v)
+	}
+	data := b.Data
+	b.Data = nil
+	return mem.BufferSlice{mem.NewBuffer(&data, batchPool{})}, nil
+}
+
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	b, ok := v.(*Batch)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	b.Data = data.Materialize()
+	return nil
+}
+
+// GetBuffer returns an empty buffer for a batch to be sent. It comes back to the
+// pool when the batch has been written.
+func GetBuffer() []byte { return (*batchPool{}.Get(BatchSize))[:0] }
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, BatchSize+BatchSize/4); return &b }}
+
+// batchPool implements mem.BufferPool without gRPC's zeroing. A buffer that grew
+// far over a batch's size is left to the garbage collector.
+type batchPool struct{}
+
+func (batchPool) Get(int) *[]byte { return buffers.Get().(*[]byte) }
+
+func (batchPool) Put(b *[]byte) {
+	if cap(*b) <= 4*BatchSize && cap(*b) >= BatchSize {
+		buffers.Put(b)
+	}
+}
+
+// valid returns s with invalid UTF-8 replaced, as protobuf's strings demand.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// CheckMessage returns an error if a message of n bytes is over limit.
+func CheckMessage(n, limit int) error {
+	if n <= limit {
+		return nil
+	}
+	return fmt.Errorf("%w: %d bytes, the limit is %d", api.ErrTooLarge, n, limit)
+}
