@@ -1,0 +1,42 @@
+package provider
+
+import "sync/atomic"
+
+// budget is an amount of memory that many queues share.
+type budget struct {
+	limit   int64
+	queued  atomic.Int64
+	members atomic.Int64 // the queues
+}
+
+// full reports whether a queue that holds n bytes is over its share. While half
+// the budget is free none is; from then on those are that hold more than the
+// average, the one that holds most among them.
+func (b *budget) full(n int64) bool {
+	return b.queued.Load() > b.limit/2 && n > b.limit/2/max(1, b.members.Load())
+}
+
+// settleStep is how far a process's own count may be off the provider's budget.
+const settleStep = 8 << 10
+
+// ledger is a process's part of the provider's budget, with its own limit. The
+// provider's is told of changes once they are worth a write to memory that all
+// processes share. Its owner's lock guards it.
+type ledger struct {
+	budget
+	whole   *budget
+	settled int64 // the part of queued that whole knows of
+}
+
+func (l *ledger) add(n int64) {
+	queued := l.queued.Add(n)
+	if off := queued - l.settled; off >= settleStep || off <= -settleStep || (queued == 0 && off != 0) {
+		l.whole.queued.Add(off)
+		l.settled = queued
+	}
+}
+
+func (l *ledger) join(n int64) {
+	l.members.Add(n)
+	l.whole.members.Add(n)
+}

@@ -1,0 +1,258 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"crier.local/api"
+	"crier.local/api/wire"
+)
+
+// Call is one call of a method by a client.
+type Call struct {
+	// Session is the session it came in.
+	Session *Session
+	// Method is the method called.
+	Method api.Method
+	// Handle is the resource that the call is about, 0 for none.
+	Handle api.Handle
+	// Args are the arguments. They may be used until the handler returns; in an
+	// inline handler, until it returns or parks the call.
+	Args []byte
+
+	id       uint32    // 0: a post, without a reply of its own
+	resource *Resource // that Handle names, or nil
+	size     int       // of the arguments
+	timeout  time.Duration
+	ctx      context.Context // of a call with a goroutine of its own
+
+	// The process's lock guards what follows.
+	parked bool // in the process's table of calls
+	ended  bool
+	cancel func(cause error)
+	timer  *time.Timer
+}
+
+// Resource returns the resource that the call is about, or [api.ErrUnknownHandle].
+func (c *Call) Resource() (*Resource, error) {
+	if c.resource == nil {
+		return nil, api.ErrUnknownHandle
+	}
+	return c.resource, nil
+}
+
+// Result is what a call returns.
+type Result struct {
+	// Body is the result as the service encodes it.
+	Body []byte
+	// Resource, if the call made one, becomes known to the client with the
+	// result; its notifications follow.
+	Resource *Resource
+}
+
+// Reply ends a call that was handled inline. Only the first reply counts. It
+// never blocks and may be called on any goroutine, under the service's own locks.
+func (c *Call) Reply(r Result, err error) {
+	if !c.parked { // then nobody but the reader knows it
+		if !c.ended {
+			c.ended = true
+			c.answer(r, err)
+		}
+		return
+	}
+	p := c.Session.process
+	p.mu.Lock()
+	first := !c.ended
+	c.ended, c.cancel = true, nil
+	delete(p.calls, c)
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	p.mu.Unlock()
+	if first {
+		c.answer(r, err)
+	}
+}
+
+// answer tells the client how the call ended.
+func (c *Call) answer(r Result, err error) {
+	p := c.Session.process
+	if c.resource != nil {
+		c.resource.settle(c.size, c.id == 0, err)
+	}
+	if c.id == 0 {
+		return
+	}
+	reply := wire.ProviderEntry{Kind: wire.Reply, Call: c.id}
+	switch {
+	case err != nil:
+		reply.Failure = api.FailureOf(err)
+	case r.Resource != nil:
+		reply.Handle = r.Resource.handle
+		reply.SendWindow = uint32(r.Resource.inbound.window)
+		reply.ReceiveWindow = uint32(r.Resource.receiveWindow)
+		fallthrough
+	default:
+		reply.Body = r.Body
+	}
+	p.put(&reply)
+	if reply.Handle != 0 {
+		r.Resource.born()
+	}
+}
+
+// Park keeps a call beyond the inline handler: it returns the call to be kept,
+// with arguments of its own, which is to be ended by Reply. When the client
+// cancels it, its time is over ([context.DeadlineExceeded]) or its session ends
+// ([api.ErrClosed]), cancel is called, once, without locks; it must see to it
+// that the call is not carried out any more and reply with the cause. It may be
+// called before Park returns: park under the lock that cancel takes. A call that
+// was replied to is not canceled.
+func (c *Call) Park(cancel func(cause error)) *Call {
+	kept := *c
+	kept.Args = bytes.Clone(c.Args)
+	kept.parked, kept.cancel = true, cancel
+	c.ended = true // whoever kept it replies
+	p := c.Session.process
+	p.mu.Lock()
+	p.calls[&kept] = struct{}{}
+	over := c.Session.ending
+	if kept.timeout > 0 {
+		kept.timer = time.AfterFunc(kept.timeout, func() { kept.abort(context.DeadlineExceeded) })
+	}
+	p.mu.Unlock()
+	if over {
+		go kept.abort(api.ErrClosed) // not here: the caller may hold the lock that cancel takes
+	}
+	return &kept
+}
+
+// abort cancels c, unless it has ended.
+func (c *Call) abort(cause error) {
+	p := c.Session.process
+	p.mu.Lock()
+	cancel := c.cancel
+	c.cancel = nil
+	p.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+// abortParked cancels the calls that wait in their service.
+func (p *process) abortParked(cause error) {
+	p.mu.Lock()
+	var parked []*Call
+	for c := range p.calls {
+		if c.ctx == nil {
+			parked = append(parked, c)
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range parked {
+		c.abort(cause)
+	}
+}
+
+// workers are the calls of a process that have a goroutine each, or wait for one.
+type workers struct {
+	running int
+	waiting []*Call
+}
+
+// dispatch starts c on a goroutine of its own, or lets it wait for one. The calls
+// of a process start in the order in which they came; those of a sequential
+// service also wait for each other.
+func (p *process) dispatch(c Call) {
+	c.Args = bytes.Clone(c.Args)
+	if err := p.enqueue(&c); err != nil {
+		c.answer(Result{}, err)
+	}
+}
+
+func (p *process) enqueue(c *Call) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	limits := &p.p.options.Limits
+	switch {
+	case c.Session.ending:
+		return fmt.Errorf("session %d: %w", c.Session.id, api.ErrClosed)
+	case len(p.workers.waiting) >= limits.WaitingCalls:
+		return fmt.Errorf("%w: %d calls run and %d wait", api.ErrTooMany, limits.Calls, limits.WaitingCalls)
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		stopCause := stop
+		stop = func(cause error) { stopCause(cause); cancel() }
+	}
+	c.parked, c.cancel = true, stop
+	c.ctx = ctx
+	p.calls[c] = struct{}{}
+	p.workers.waiting = append(p.workers.waiting, c)
+	p.startLocked()
+	return nil
+}
+
+// startLocked starts the waiting calls that may run.
+func (p *process) startLocked() {
+	w := &p.workers
+	for i := 0; i < len(w.waiting) && w.running < p.p.options.Limits.Calls; {
+		c := w.waiting[i]
+		if c.Session.service.sequential && c.Session.busy {
+			i++
+			continue
+		}
+		w.waiting = append(w.waiting[:i], w.waiting[i+1:]...)
+		w.running++
+		c.Session.busy = true
+		p.p.tasks.Go(func() { p.run(c) })
+	}
+}
+
+// run is the goroutine of one call.
+func (p *process) run(c *Call) {
+	result, err := Result{}, context.Cause(c.ctx)
+	if err == nil {
+		result, err = c.Session.service.handle(c)
+	}
+	p.mu.Lock()
+	delete(p.calls, c)
+	stop := c.cancel
+	c.cancel, c.ended = nil, true
+	c.Session.busy = false
+	p.workers.running--
+	p.startLocked()
+	p.mu.Unlock()
+	if stop != nil {
+		stop(nil)
+	}
+	c.answer(result, err)
+}
+
+// handle calls the service's code, and turns its panic into an error.
+func (s *service) handle(c *Call) (result Result, err error) {
+	if crash := s.provider.guard("Handle", func() { result, err = s.handler.Handle(c.ctx, c) }); crash != nil {
+		return Result{}, crash
+	}
+	return result, err
+}
+
+// handleInline offers c to the service on the reader's goroutine.
+func (s *service) handleInline(c *Call) (taken bool) {
+	if s.inline == nil {
+		return false
+	}
+	if crash := s.provider.guard("HandleInline", func() { taken = s.inline.HandleInline(c) }); crash != nil {
+		c.Reply(Result{}, crash)
+		return true
+	}
+	if taken && !c.ended {
+		c.Reply(Result{}, errors.New("the service did not reply"))
+	}
+	return taken
+}

@@ -1,0 +1,262 @@
+package provider
+
+import (
+	"sync"
+
+	"crier.local/api"
+	"crier.local/api/wire"
+)
+
+// outbox is the one way to a process: what is put in leaves in that order.
+// Nothing here blocks but next, which the process's writer calls.
+//
+// Its lock guards the queues of the process's resources too, so that what credit
+// allows moves from a queue to the wire in one step.
+type outbox struct {
+	ledger ledger // bytes of notifications held, those in queues included
+
+	mu      sync.Mutex
+	wake    sync.Cond // of the writer
+	items   []item
+	unsent  int  // items put in that have not left yet
+	control int  // bytes of entries other than notifications
+	blocked int  // resources whose queue waits for credit
+	closed  bool // nothing is put in any more
+	drained chan struct{}
+}
+
+// item is an entry on its way: encoded, or a notification with its receivers.
+type item struct {
+	entry []byte
+	n     *Notification
+	one   *Resource   // the receiver, or
+	many  []*Resource // the receivers; the slice is never changed
+}
+
+// maxControl bounds the bytes of entries other than notifications. A client gets
+// there only by asking without end and never reading.
+const maxControl = 8 << 20
+
+func newOutbox(limit int64, whole *budget) *outbox {
+	o := &outbox{ledger: ledger{budget: budget{limit: limit}, whole: whole}}
+	o.wake.L = &o.mu
+	return o
+}
+
+// put appends an entry, and reports false when the client owes too much reading.
+func (o *outbox) put(e *wire.ProviderEntry) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.putLocked(e)
+}
+
+func (o *outbox) putLocked(e *wire.ProviderEntry) bool {
+	if o.closed {
+		return true
+	}
+	entry := wire.AppendProvider(nil, e)
+	o.control += len(entry)
+	o.appendLocked(item{entry: entry})
+	return o.control <= maxControl
+}
+
+func (o *outbox) appendLocked(it item) {
+	if len(o.items) == 0 {
+		o.wake.Signal()
+	}
+	o.items = append(o.items, it)
+	o.unsent++
+}
+
+// finish appends the last entry, if there is one, and lets nothing more in.
+func (o *outbox) finish(last *wire.ProviderEntry) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if last != nil {
+		o.putLocked(last)
+	}
+	o.closed = true
+	o.wake.Signal()
+	o.noteDrainedLocked()
+}
+
+// next takes all that is to be sent, in order, and leaves the empty slice spare
+// in its place. It waits for some, and returns nothing when the outbox is closed
+// and empty.
+func (o *outbox) next(spare []item) []item {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.items) == 0 && !o.closed {
+		o.wake.Wait()
+	}
+	items := o.items
+	o.items = spare
+	return items
+}
+
+// batch returns how many of items make the next batch.
+func batch(items []item) int {
+	n := 0
+	for size := 0; n < len(items); n++ {
+		if size += items[n].size(); n > 0 && size > wire.BatchSize {
+			break
+		}
+	}
+	return n
+}
+
+func (it *item) size() int {
+	if it.n == nil {
+		return len(it.entry)
+	}
+	return len(it.n.Body) + wire.NotificationOverhead(max(1, len(it.many)))
+}
+
+// sent accounts for items that have left, and appends to watchers the resources
+// that want to know.
+func (o *outbox) sent(items []item, watchers []*Resource) []*Resource {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	freed := int64(0)
+	left := func(r *Resource, charge int64) {
+		r.queue.sent(charge)
+		r.held.Store(r.queue.bytes())
+		freed += charge
+		if r.watched && (len(watchers) == 0 || watchers[len(watchers)-1] != r) {
+			watchers = append(watchers, r)
+		}
+	}
+	for i := range items {
+		switch it := &items[i]; {
+		case it.n == nil:
+			o.control -= len(it.entry)
+		case it.one != nil:
+			left(it.one, it.n.charge())
+		default:
+			for _, r := range it.many {
+				left(r, it.n.charge())
+			}
+		}
+	}
+	o.unsent -= len(items)
+	o.ledger.add(-freed)
+	o.noteDrainedLocked()
+	return watchers
+}
+
+// drain returns a channel that is closed once nothing is queued.
+func (o *outbox) drain() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	done := make(chan struct{})
+	o.drained = done
+	o.noteDrainedLocked()
+	return done
+}
+
+func (o *outbox) noteDrainedLocked() {
+	if o.drained != nil && o.unsent == 0 && (o.blocked == 0 || o.closed) {
+		close(o.drained)
+		o.drained = nil
+	}
+}
+
+// fits reports whether r can take n. It takes no lock: what it reads only
+// shrinks as long as the caller keeps others from notifying r.
+func (o *outbox) fits(r *Resource, n *Notification) bool {
+	held := r.held.Load()
+	return held == 0 || (r.queue.within(held, n) && !o.ledger.full(held) && !o.ledger.whole.full(held))
+}
+
+// notify queues n for r.
+func (o *outbox) notify(r *Resource, n *Notification) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || r.queue.closed {
+		return api.ErrClosed
+	}
+	if o.pushLocked(r, n) {
+		o.appendLocked(item{n: n, one: r})
+	}
+	o.ledger.add(n.charge())
+	return nil
+}
+
+// pushLocked queues n for r, and reports whether it goes to the wire at once.
+// The caller adds the charge to the ledger.
+func (o *outbox) pushLocked(r *Resource, n *Notification) bool {
+	wasBlocked := r.queue.blocked()
+	passed := r.queue.push(n)
+	if !passed && !wasBlocked {
+		o.blocked++
+	}
+	r.held.Store(r.queue.bytes())
+	return passed
+}
+
+// notifyMany queues n for members of this process, except for one, and returns
+// for how many. Those that are full and have a policy for it are appended to
+// overflowing instead.
+func (o *outbox) notifyMany(n *Notification, members []*Resource, except *Resource, overflowing []*Resource) (int, []*Resource) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return 0, overflowing
+	}
+	it := item{n: n, many: members}
+	if len(members) == 1 {
+		it.one, it.many = members[0], nil
+	}
+	queued, passed := 0, 0
+	for i, r := range members {
+		if r == except || r.queue.closed || (r.overflow != nil && !o.fits(r, n)) {
+			if r != except && !r.queue.closed {
+				overflowing = append(overflowing, r)
+			}
+			it.leaveOut(members, i, passed)
+			continue
+		}
+		queued++
+		if !o.pushLocked(r, n) {
+			it.leaveOut(members, i, passed)
+			continue
+		}
+		if passed++; it.one == nil && passed <= i {
+			it.many = append(it.many, r)
+		}
+	}
+	if passed > 0 {
+		o.appendLocked(it)
+	}
+	o.ledger.add(int64(queued) * n.charge())
+	return queued, overflowing
+}
+
+// leaveOut makes it.many a slice of its own, of the passed members before i, the
+// first time that a member does not go to the wire at once.
+func (it *item) leaveOut(members []*Resource, i, passed int) {
+	if it.one == nil && passed == i {
+		it.many = append(make([]*Resource, 0, len(members)-1), members[:i]...)
+	}
+}
+
+// update changes r's queue in ways other than push, and sends on what may go.
+func (o *outbox) update(r *Resource, change func(*queue)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	wasBlocked, before := r.queue.blocked(), r.queue.bytes()
+	change(&r.queue)
+	for n := r.queue.pull(); n != nil && !o.closed; n = r.queue.pull() {
+		o.appendLocked(item{n: n, one: r})
+	}
+	if wasBlocked {
+		o.blocked--
+	}
+	if r.queue.blocked() {
+		o.blocked++
+	}
+	after := r.queue.bytes()
+	r.held.Store(after)
+	o.ledger.add(after - before)
+	o.noteDrainedLocked()
+}
