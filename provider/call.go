@@ -44,6 +44,9 @@ func (c *Call) Resource() (*Resource, error) {
 	return c.resource, nil
 }
 
+// Posted reports whether the caller wants no result, only to know how it ended.
+func (c *Call) Posted() bool { return c.id == 0 }
+
 // Result is what a call returns.
 type Result struct {
 	// Body is the result as the service encodes it.

@@ -81,6 +81,9 @@ func (proc *process) endSessions(sessions []*Session, reason api.Reason) {
 		r.end(reason, nil)
 	}
 	for svc, sessions := range ended {
+		for _, s := range sessions {
+			s.closings.Wait() // of resources that others close right now
+		}
 		if closer, ok := svc.handler.(SessionCloser); ok {
 			proc.p.guard("SessionsClosed", func() { closer.SessionsClosed(sessions, reason) })
 		}

@@ -309,6 +309,7 @@ func (proc *process) forget(r *Resource) bool {
 		return false
 	}
 	r.closed = true
+	r.session.closings.Add(1)
 	delete(r.session.resources, r.handle)
 	proc.resources--
 	return true

@@ -184,6 +184,7 @@ func (r *Resource) end(reason api.Reason, last *wire.ProviderEntry) bool {
 	if r.onClosed != nil {
 		r.session.process.p.guard("OnClosed", func() { r.onClosed(reason) })
 	}
+	r.session.closings.Done()
 	if last != nil {
 		last.Kind, last.Handle = wire.Closed, r.handle
 		r.out.put(last)

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"crier.local/api"
@@ -19,6 +20,8 @@ type Session struct {
 	resources map[api.Handle]*Resource
 	ending    bool // nothing can be born any more
 	busy      bool // a call of a sequential service runs
+
+	closings sync.WaitGroup // resources whose OnClosed has not returned; added to under the lock
 }
 
 // ID returns the number by which both sides know s.

@@ -1,0 +1,48 @@
+// Package provider is the side of Crier that holds things.
+//
+// A provider offers services and lets processes attach:
+//
+//	p := provider.New(provider.Options{Name: "clock"})
+//	p.Provide(selector, handler, provider.ServiceOptions{})
+//	p.Listen(api.UnixEndpoint("/run/crier/clock.sock"))
+//	defer p.Close()
+//
+// An attached process opens a [Session] of a service and calls its methods,
+// which arrive at the service's [Handler]. A handler may make a [Resource]: what
+// the provider holds for that session, named by a handle in the client, able to
+// notify it, and closed at the latest when the session is. A service that pushes
+// the same to many puts their resources into a [Group].
+//
+// Package notification, below this one, is such a service. It uses nothing that
+// is not exported here.
+//
+// # Order
+//
+// All that goes to one process goes over one stream, in the order in which it
+// was queued; a notification never overtakes the reply that made its resource
+// known. A resource's notifications arrive in the order of Notify and Append.
+// The calls of a process start in the order in which they were sent; how they
+// run is the service's choice: at once in goroutines ([Handler]), one by one
+// ([ServiceOptions].Sequential), or on the goroutine that reads ([InlineHandler]).
+//
+// # Blocking
+//
+// Nothing here waits for a client. What is notified goes into the resource's
+// queue and leaves when the client has given credit for it; a full queue is
+// [api.ErrFull] at once, or what the resource's Overflow says. Hooks and inline
+// handlers run on the goroutine that serves the process: they must not block.
+//
+// # Death
+//
+// However a process ends, its stream ends, and with it every session, and with
+// each session its resources: OnClosed runs exactly once for each, and then the
+// services hear of the sessions. Nothing can be made in a session that has
+// ended. A process that breaks the protocol or goes over a limit is told why and
+// sent away; nobody else notices.
+//
+// # Not promised
+//
+// That a notification was taken by the client's program: credit says so only in
+// bytes. That two resources of different processes hear of something at the same
+// time. That anything outlives the provider.
+package provider
