@@ -233,17 +233,13 @@ func NewReader(batch []byte) Reader { return Reader{rest: batch} }
 // next returns the bytes of the next entry; nil, nil at the end.
 func (r *Reader) next() ([]byte, error) {
 	for len(r.rest) > 0 {
+		if entry, n := lengthPrefixed(r.rest, 1); n > 0 {
+			r.rest = r.rest[n:]
+			return entry, nil
+		}
 		number, kind, n := protowire.ConsumeTag(r.rest)
 		if n < 0 {
 			return nil, fmt.Errorf("malformed batch: %w", protowire.ParseError(n))
-		}
-		if number == 1 && kind == protowire.BytesType {
-			entry, m := protowire.ConsumeBytes(r.rest[n:])
-			if m < 0 {
-				return nil, fmt.Errorf("malformed batch: %w", protowire.ParseError(m))
-			}
-			r.rest = r.rest[n+m:]
-			return entry, nil
 		}
 		m := protowire.ConsumeFieldValue(number, kind, r.rest[n:])
 		if m < 0 {
@@ -285,8 +281,12 @@ func (r *Reader) NextProvider(e *ProviderEntry) (bool, error) {
 		return false, err
 	}
 	handles := e.Handles[:0]
+	e.Kind, e.Handles, e.Body = 0, handles, nil
+	if readNotification(entry, e) {
+		return true, nil
+	}
 	*e = ProviderEntry{Handles: handles}
-	if readNotification(entry, e) || readReply(entry, e) || readCredit(entry, byte(ReturnCredit), &e.Handle, &e.Bytes) {
+	if readReply(entry, e) || readCredit(entry, byte(ReturnCredit), &e.Handle, &e.Bytes) {
 		if e.Kind == 0 {
 			e.Kind = ReturnCredit
 		}
@@ -347,8 +347,8 @@ func readNotification(b []byte, e *ProviderEntry) bool {
 		return false
 	}
 	for len(packed) > 0 {
-		h, n := protowire.ConsumeVarint(packed)
-		if n < 0 {
+		h, n := varint(packed)
+		if n <= 0 {
 			return false
 		}
 		e.Handles = append(e.Handles, api.Handle(h))
@@ -369,11 +369,22 @@ func readCredit(b []byte, kind byte, h *api.Handle, bytes *uint32) bool {
 
 // message returns the content of b, if b is one message field of that number.
 func message(b []byte, field byte) ([]byte, bool) {
-	if len(b) == 0 || b[0] != field<<3|2 {
-		return nil, false
+	content, n := lengthPrefixed(b, field)
+	return content, n > 0 && n == len(b)
+}
+
+// lengthPrefixed reads a field of bytes with that number from the front of b, and
+// returns its size with tag and length; 0 if there is none.
+func lengthPrefixed(b []byte, field byte) (content []byte, size int) {
+	if len(b) < 2 || b[0] != field<<3|2 {
+		return nil, 0
 	}
-	content, n := protowire.ConsumeBytes(b[1:])
-	return content, n == len(b)-1
+	length, n := varint(b[1:])
+	if n <= 0 || length > uint64(len(b)-1-n) {
+		return nil, 0
+	}
+	size = 1 + n + int(length)
+	return b[1+n : size : size], size
 }
 
 // number reads an optional varint field from the front of b.
@@ -381,8 +392,8 @@ func number(b *[]byte, field byte, v *uint64) bool {
 	if len(*b) == 0 || (*b)[0] != field<<3 {
 		return true
 	}
-	value, n := protowire.ConsumeVarint((*b)[1:])
-	if n < 0 {
+	value, n := varint((*b)[1:])
+	if n <= 0 {
 		return false
 	}
 	*v, *b = value, (*b)[1+n:]
@@ -394,10 +405,18 @@ func bytesField(b *[]byte, field byte, v *[]byte) bool {
 	if len(*b) == 0 || (*b)[0] != field<<3|2 {
 		return true
 	}
-	value, n := protowire.ConsumeBytes((*b)[1:])
-	if n < 0 {
+	value, size := lengthPrefixed(*b, field)
+	if size == 0 {
 		return false
 	}
-	*v, *b = value[:len(value):len(value)], (*b)[1+n:]
+	*v, *b = value, (*b)[size:]
 	return true
+}
+
+// varint reads a varint, most of which are one byte long, from the front of b.
+func varint(b []byte) (uint64, int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return protowire.ConsumeVarint(b)
 }
