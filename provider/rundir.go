@@ -1,0 +1,107 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"crier.local/api"
+)
+
+// DefaultEndpoint returns where a provider called name listens if nobody says
+// otherwise: NAME.sock in runDir or, if that is empty, in the first directory of
+// [api.RunDirs] that there is or that can be made, and in which this process may
+// write. The error tells what is wrong with each.
+func DefaultEndpoint(name, runDir string) (api.Endpoint, error) {
+	if name == "" || strings.ContainsAny(name, "/\x00") {
+		return api.Endpoint{}, fmt.Errorf("provider name %q cannot be part of a file's name; give an address", name)
+	}
+	if runDir == "" {
+		var err error
+		if runDir, err = chooseRunDir(api.RunDirs()); err != nil {
+			return api.Endpoint{}, err
+		}
+	}
+	dir, err := filepath.Abs(runDir)
+	if err != nil {
+		return api.Endpoint{}, err
+	}
+	e := api.UnixEndpoint(filepath.Join(dir, name+".sock"))
+	return e, e.Validate()
+}
+
+// chooseRunDir returns the first of dirs that serves.
+func chooseRunDir(dirs []string) (string, error) {
+	failures := []error{errors.New("no run directory; set CRIER_RUN_DIR or give an address")}
+	for _, dir := range dirs {
+		err := usableRunDir(dir)
+		if err == nil {
+			return dir, nil
+		}
+		failures = append(failures, err)
+	}
+	return "", errors.Join(failures...)
+}
+
+// usableRunDir makes dir if need be and returns nil if a provider can be there.
+// Below a directory in which everybody may write, dir has to be this user's own.
+func usableRunDir(dir string) error {
+	if err := makeRunDir(dir, nil); err != nil {
+		return err
+	}
+	if parent, err := os.Stat(filepath.Dir(dir)); err == nil && parent.Mode().Perm()&0o002 != 0 {
+		if err := ownDir(dir); err != nil {
+			return err
+		}
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "write in", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// ownDir returns an error unless dir is a directory of this user's, mode 0700.
+func ownDir(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(stat.Uid) != os.Geteuid() || info.Mode().Perm() != 0o700 {
+		return fmt.Errorf("%s is not this user's own, mode 0700", dir)
+	}
+	return nil
+}
+
+// makeRunDir makes dir, and what is missing above it, unless it is there: then
+// whoever prepared it decided who gets in. A new one is for this user alone, or
+// for the first of gids too; the socket in it is reached by whom dir lets in.
+func makeRunDir(dir string, gids []uint32) error {
+	if info, err := os.Stat(dir); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", dir)
+		}
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, 0o700); {
+	case errors.Is(err, fs.ErrExist): // another provider was faster
+		return nil
+	case err != nil:
+		return err
+	case len(gids) == 0:
+		return os.Chmod(dir, 0o700) // whatever the umask took
+	}
+	if err := os.Chown(dir, -1, int(gids[0])); err != nil {
+		return fmt.Errorf("give the directory to the admitted group: %w", err)
+	}
+	return os.Chmod(dir, 0o750|fs.ModeSetgid)
+}
