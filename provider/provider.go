@@ -48,6 +48,7 @@ type Provider struct {
 	budget   budget
 	refusing atomic.Bool // new calls
 
+	front    *front // where other processes come in
 	attached sync.WaitGroup // one per attach
 	tasks    sync.WaitGroup // one per call that has a goroutine
 
@@ -82,6 +83,7 @@ func New(o Options) *Provider {
 		closed:    make(chan struct{}),
 	}
 	p.budget.limit = o.Limits.TotalQueue
+	p.front = newFront(p)
 	crand.Read(p.epoch[:])
 	return p
 }
