@@ -1,0 +1,341 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"crier.local/api"
+)
+
+const (
+	// defaultWait is how long a provider may take to appear.
+	defaultWait = 100 * time.Millisecond
+	// maxAnnouncement is the size in bytes of the largest announcement that is read.
+	maxAnnouncement = 64 << 10
+)
+
+// Found is a provider that has announced itself.
+type Found struct {
+	api.Announcement
+	// Address is where it can be reached; File is the announcement.
+	Address api.Endpoint
+	File    string
+	// Live tells whether somebody listens there.
+	Live bool
+}
+
+// String names the provider as errors do.
+func (f *Found) String() string { return fmt.Sprintf("service:%s@%s", f.Name, f.Version) }
+
+// Providers returns the providers announced in runDirs, or if that is nil in
+// $CRIER_RUN_DIR, or else in [api.RunDirs]; by name, the dead ones too. It does
+// not wait for any to appear. A directory or a file that cannot be read is left
+// out; the error is ctx's.
+func Providers(ctx context.Context, runDirs []string) ([]Found, error) {
+	s := newScan(runDirs, nil)
+	found := s.read()
+	for i := range found {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		found[i].Live = probe(ctx, found[i].Address) == nil
+	}
+	slices.SortStableFunc(found, func(a, b Found) int { return cmp.Compare(a.Name, b.Name) })
+	return found, nil
+}
+
+// find returns where the provider is: as given, or else as the environment says,
+// or else as discovery shows, which waits o.Wait for one to appear.
+//
+// Errors: [api.ErrNoProvider], [api.ErrAmbiguous], [*api.VersionError], or ctx's.
+func find(ctx context.Context, o Options) (api.Endpoint, error) {
+	given, err := givenAddress(o)
+	if err != nil {
+		return api.Endpoint{}, err
+	}
+	if given != (api.Endpoint{}) {
+		return await(ctx, o.Wait, func() (api.Endpoint, error) {
+			if err := probe(ctx, given); absent(err) {
+				return api.Endpoint{}, nobody(given, err)
+			}
+			return given, nil
+		})
+	}
+	wanted := o.Find
+	if wanted == nil {
+		wanted = api.NotificationSelector.Restrict()
+	}
+	if err := wanted.Err(); err != nil {
+		return api.Endpoint{}, err
+	}
+	s := newScan(o.RunDirs, o.Logger)
+	return await(ctx, o.Wait, func() (api.Endpoint, error) { return s.choose(ctx, wanted) })
+}
+
+// givenAddress returns the address that the options or the environment give; the
+// zero one if neither does.
+func givenAddress(o Options) (api.Endpoint, error) {
+	if o.Address != (api.Endpoint{}) {
+		return o.Address, o.Address.Validate()
+	}
+	text := os.Getenv(api.EnvAddress)
+	if text == "" {
+		return api.Endpoint{}, nil
+	}
+	e, err := api.ParseEndpoint(text)
+	if err != nil {
+		return api.Endpoint{}, fmt.Errorf("%s: %w", api.EnvAddress, err)
+	}
+	return e, nil
+}
+
+// await tries until there is a provider, or wait is over. It polls, because
+// what can be watched of directories runs out.
+func await(ctx context.Context, wait time.Duration, try func() (api.Endpoint, error)) (api.Endpoint, error) {
+	if wait == 0 {
+		wait = defaultWait
+	}
+	last := time.Now().Add(wait)
+	for {
+		e, err := try()
+		if !errors.Is(err, api.ErrNoProvider) || !time.Now().Before(last) {
+			return e, err
+		}
+		if !sleep(ctx, pollInterval) {
+			return api.Endpoint{}, context.Cause(ctx)
+		}
+	}
+}
+
+// probe returns nil if somebody listens on e.
+func probe(ctx context.Context, e api.Endpoint) error {
+	if e.Network != "unix" {
+		return nil
+	}
+	conn, err := connectUnix(ctx, e.Address)
+	if err == nil {
+		conn.Close()
+	}
+	return err
+}
+
+// absent reports whether err, of a probe, says that nobody listens.
+func absent(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}
+
+// scan looks through run directories.
+type scan struct {
+	dirs   []string
+	named  bool // by somebody, who knows whose they are
+	logger hclog.Logger
+	told   bool     // what is wrong with files has been logged
+	places []string // what there was in each directory, in words
+}
+
+// newScan returns a scan of runDirs or, if that is nil, of the directory that
+// the environment names, or else of those that everybody uses.
+func newScan(runDirs []string, logger hclog.Logger) *scan {
+	if logger == nil {
+		logger = hclog.NewNullLogger()
+	}
+	s := &scan{dirs: runDirs, named: true, logger: logger}
+	if dir := os.Getenv(api.EnvRunDir); s.dirs == nil && dir != "" {
+		s.dirs = []string{dir}
+	}
+	if s.dirs == nil {
+		s.dirs, s.named = api.RunDirs(), false
+	}
+	return s
+}
+
+// choose returns the address of the one live provider that fits best.
+func (s *scan) choose(ctx context.Context, wanted *api.Restricted) (api.Endpoint, error) {
+	asked := wanted.Selector()
+	var fitting []offer
+	var misfit *api.VersionError
+	for _, f := range s.read() {
+		o := bestOffer(&f, wanted)
+		if o.misfit == nil && o.fits == nil {
+			continue
+		}
+		if err := probe(ctx, f.Address); err != nil {
+			s.places = append(s.places, fmt.Sprintf("%s of %s (%v)", f.File, &f, err))
+			continue
+		}
+		if o.fits != nil {
+			fitting = append(fitting, o)
+		} else if misfit == nil {
+			misfit = &api.VersionError{Provider: f.String(), Asked: asked, Provided: o.misfit.Selector()}
+		}
+	}
+	switch {
+	case len(fitting) > 0:
+		return preferred(fitting, asked)
+	case misfit != nil:
+		return api.Endpoint{}, misfit
+	}
+	return api.Endpoint{}, fmt.Errorf("%w %s: looked in %s; start a provider (`crier serve`), or say where it is (%s, %s)",
+		api.ErrNoProvider, asked, strings.Join(s.places, ", "), api.EnvAddress, api.EnvRunDir)
+}
+
+// offer is what a provider has of the service that is wanted.
+type offer struct {
+	from *Found
+	// fits is its best service that can be used; misfit is one of another
+	// version, which only counts if nothing fits.
+	fits, misfit *api.AnnouncedService
+}
+
+func bestOffer(f *Found, wanted *api.Restricted) offer {
+	o := offer{from: f}
+	asked := wanted.Selector()
+	for i := range f.Services {
+		s := &f.Services[i]
+		switch {
+		case s.UUID != asked.UUID || !wanted.Allows(f.Name, f.Version, slices.Concat(f.Tags, s.Tags)):
+		case !s.Selector().Accepts(asked):
+			if o.misfit == nil || s.Major == asked.Major {
+				o.misfit = s
+			}
+		case o.fits == nil || s.Priority > o.fits.Priority:
+			o.fits = s
+		}
+	}
+	return o
+}
+
+// preferred returns the address of the offer with the highest priority.
+func preferred(offers []offer, asked api.Selector) (api.Endpoint, error) {
+	slices.SortStableFunc(offers, func(a, b offer) int { return cmp.Compare(b.fits.Priority, a.fits.Priority) })
+	var names []string
+	for _, o := range offers {
+		if o.fits.Priority == offers[0].fits.Priority {
+			names = append(names, fmt.Sprintf("%s at %s", o.from, o.from.Address))
+		}
+	}
+	if len(names) == 1 {
+		return offers[0].from.Address, nil
+	}
+	return api.Endpoint{}, fmt.Errorf("%w %s: offered with equal priority by %s; ask for one by name or tag, or give its address (%s)",
+		api.ErrAmbiguous, asked, strings.Join(names, " and "), api.EnvAddress)
+}
+
+// read returns the announcements there are, each provider run once.
+func (s *scan) read() []Found {
+	s.places = nil
+	var all []Found
+	for _, dir := range s.dirs {
+		found, err := s.readDir(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			s.places = append(s.places, dir+" (no such directory)")
+		case err != nil:
+			s.places = append(s.places, fmt.Sprintf("%s (%v)", dir, err))
+		default:
+			s.places = append(s.places, fmt.Sprintf("%s (%d announcements)", dir, len(found)))
+		}
+		for _, f := range found {
+			same := func(other Found) bool { return other.Epoch == f.Epoch && other.Name == f.Name }
+			if f.Epoch == "" || !slices.ContainsFunc(all, same) {
+				all = append(all, f)
+			}
+		}
+	}
+	s.told = true
+	return all
+}
+
+func (s *scan) readDir(dir string) ([]Found, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !s.named {
+		if err := trusted(dir); err != nil {
+			return nil, err
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var found []Found
+	for _, entry := range entries {
+		if !strings.HasSuffix(entry.Name(), api.AnnouncementSuffix) {
+			continue
+		}
+		f, err := readAnnouncement(filepath.Join(dir, entry.Name()))
+		switch {
+		case err == nil:
+			found = append(found, f)
+		case !s.told && !errors.Is(err, fs.ErrNotExist):
+			s.logger.Warn("ignoring an announcement", "file", filepath.Join(dir, entry.Name()), "error", err)
+		}
+	}
+	return found, nil
+}
+
+// trusted returns an error if dir could have been made by anybody: below a
+// directory in which everybody may write, it has to be this user's own.
+func trusted(dir string) error {
+	parent, err := os.Stat(filepath.Dir(dir))
+	if err != nil || parent.Mode().Perm()&0o002 == 0 {
+		return nil
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o077 != 0 {
+		return errors.New("ignored: not this user's own, mode 0700")
+	}
+	return nil
+}
+
+// readAnnouncement reads one file. Anybody who may write in the directory can
+// have put anything there.
+func readAnnouncement(path string) (Found, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not to wait for the writer of a pipe
+	if err != nil {
+		return Found{}, err
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return Found{}, errors.Join(err, errors.New("not a regular file"))
+	}
+	f := Found{File: path}
+	if err := json.NewDecoder(io.LimitReader(file, maxAnnouncement)).Decode(&f.Announcement); err != nil {
+		return Found{}, err
+	}
+	for _, text := range f.Addresses {
+		if f.Address, err = announcedAddress(filepath.Dir(path), text); err == nil {
+			return f, nil
+		}
+	}
+	return Found{}, errors.Join(err, errors.New("no address that can be used"))
+}
+
+// announcedAddress returns the endpoint that text stands for in an announcement
+// in dir.
+func announcedAddress(dir, text string) (api.Endpoint, error) {
+	if path, ok := strings.CutPrefix(text, "unix://"); ok && !filepath.IsAbs(path) {
+		e := api.UnixEndpoint(filepath.Join(dir, path))
+		return e, e.Validate()
+	}
+	return api.ParseEndpoint(text)
+}
