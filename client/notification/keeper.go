@@ -1,0 +1,87 @@
+package notification
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"crier.local/api"
+)
+
+// How connections are reopened.
+const (
+	// retryPause is between attempts to get one back that was refused.
+	retryPause = 100 * time.Millisecond
+	// retryFor is how long that is tried; it is the provider's stall deadline, by
+	// which whoever holds the name without cause is gone.
+	retryFor = 5 * time.Second
+)
+
+// keep is the client's one goroutine: it reopens the connections after each new
+// attachment. It ends when there will be no other, and Close joins it.
+func (c *Client) keep(ctx context.Context) {
+	for after := uint64(0); ; {
+		a, err := c.client.Attached(ctx, after)
+		if err != nil {
+			c.abandon(err)
+			return
+		}
+		after = a.Number
+		c.reopen(ctx, c.begin(a.Number))
+	}
+}
+
+// begin returns the connections to be reopened over an attachment.
+func (c *Client) begin(number uint64) []*Connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pass = number
+	return c.listLocked()
+}
+
+// abandon ends all connections, because there will be no other attachment.
+func (c *Client) abandon(err error) {
+	c.mu.Lock()
+	list := c.listLocked()
+	c.mu.Unlock()
+	for _, x := range list {
+		x.finish(err)
+	}
+}
+
+// reopen reopens those of list that lost their link. Those that are refused, as
+// when somebody else took the name, are tried again for a while. It leaves when
+// the link is lost again.
+func (c *Client) reopen(ctx context.Context, list []*Connection) {
+	for deadline := time.Now().Add(retryFor); len(list) > 0; {
+		var refused []*Connection
+		for _, x := range list {
+			err := x.reopen(ctx)
+			switch {
+			case err == nil:
+			case ctx.Err() != nil, errors.Is(err, api.ErrDisconnected), errors.Is(err, api.ErrGone):
+				return
+			case time.Now().Before(deadline):
+				refused = append(refused, x)
+			default:
+				x.finish(err)
+			}
+		}
+		list = refused
+		if len(list) > 0 && !sleep(ctx, retryPause) {
+			return
+		}
+	}
+}
+
+// sleep pauses for d and reports whether ctx is still on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
