@@ -137,9 +137,9 @@ func (f Failure) Err() error {
 	switch {
 	case sentinel == nil:
 		return &CallError{Text: f.Text, AppCode: f.AppCode}
-	case sentinel == ErrVersion && f.Asked.UUID != "":
+	case errors.Is(sentinel, ErrVersion) && f.Asked.UUID != "":
 		return &VersionError{Provider: f.Provider, Asked: f.Asked, Provided: f.Provided}
-	case sentinel == ErrEvicted:
+	case errors.Is(sentinel, ErrEvicted):
 		return &EvictedError{Reason: f.Reason, Note: f.Text}
 	case f.Text == "" || f.Text == sentinel.Error():
 		return sentinel

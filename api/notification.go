@@ -64,10 +64,10 @@ const (
 type Overflow uint32
 
 const (
-	// OverflowWait: senders wait, and a receiver that makes them wait for the
-	// stall deadline is evicted. The default.
+	// OverflowWait makes senders wait, and evicts a receiver that makes them wait
+	// for the stall deadline. The default.
 	OverflowWait Overflow = 0
-	// OverflowGap: the oldest messages are dropped and a gap tells which.
+	// OverflowGap drops the oldest messages; a gap tells which.
 	OverflowGap Overflow = 1
 )
 

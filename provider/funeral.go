@@ -85,7 +85,7 @@ func (proc *process) endSessions(sessions []*Session, reason api.Reason) {
 			s.closings.Wait() // of resources that others close right now
 		}
 		if closer, ok := svc.handler.(SessionCloser); ok {
-			proc.p.guard("SessionsClosed", func() { closer.SessionsClosed(sessions, reason) })
+			_ = proc.p.guard("SessionsClosed", func() { closer.SessionsClosed(sessions, reason) })
 		}
 		for _, s := range sessions {
 			proc.p.sessions.release(s.id)

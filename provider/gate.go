@@ -29,7 +29,8 @@ const (
 // connections have not said anything, and keeps one user from taking the places
 // of all: the provider's own and root are not held to that.
 type gate struct {
-	places int // for processes
+	places   int           // for processes
+	patience time.Duration // for greetings
 
 	mu       sync.Mutex
 	calmer   sync.Cond // silent sank, or the gate was shut
@@ -48,7 +49,7 @@ type visitor struct {
 }
 
 func (g *gate) init(places int) {
-	g.places, g.visitors, g.calmer.L = places, map[uint32]*visitor{}, &g.mu
+	g.places, g.patience, g.visitors, g.calmer.L = places, greetingTime, map[uint32]*visitor{}, &g.mu
 }
 
 // await returns true once another connection may come in, and false when the
@@ -174,6 +175,7 @@ func (g *gate) depart(l *link) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l.closed = true
+	l.deadline.Stop()
 	g.greetLocked(l)
 	g.vacateLocked(l)
 }

@@ -49,7 +49,7 @@ func newLink(c *net.UnixConn, g *gate, authorize func(api.Identity) error) (*lin
 	if err := authorize(identity); err != nil {
 		l.refused = refusal(err)
 	}
-	l.deadline = time.AfterFunc(greetingTime, func() { l.Close() })
+	l.deadline = time.AfterFunc(g.patience, func() { l.Close() })
 	if err := g.arrive(l); err != nil {
 		l.deadline.Stop()
 		return nil, err

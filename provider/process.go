@@ -256,7 +256,7 @@ func (proc *process) open(e *wire.ClientEntry) {
 	over := proc.buried
 	proc.mu.Unlock()
 	if opener, ok := svc.handler.(SessionOpener); ok {
-		proc.p.guard("SessionOpened", func() { opener.SessionOpened(s) })
+		_ = proc.p.guard("SessionOpened", func() { opener.SessionOpened(s) })
 	}
 	proc.put(&wire.ProviderEntry{Kind: wire.Opened, Call: e.Call, Session: s.id, Provided: svc.selector})
 	if over {

@@ -157,7 +157,7 @@ type local struct{ p *Provider }
 func (l local) Attach(ctx context.Context) (wire.Stream, error) {
 	client, server, end := wire.Pipe(ctx)
 	l.p.attached.Go(func() {
-		l.p.attach(server, peer{
+		_ = l.p.attach(server, peer{
 			identity: api.Identity{
 				UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PID: int32(os.Getpid()), Local: true,
 			},

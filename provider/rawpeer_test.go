@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -265,19 +264,6 @@ func (s *echo) SessionsClosed(sessions []*Session, _ api.Reason) {
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, ids)
 }
-
-// waitFor waits, in virtual time, until cond holds.
-func waitFor(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	synctest.Wait()
-	for deadline := time.Now().Add(time.Minute); !cond(); synctest.Wait() {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain for %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 
 func isAny(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })

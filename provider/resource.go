@@ -182,7 +182,7 @@ func (r *Resource) end(reason api.Reason, last *wire.ProviderEntry) bool {
 	}
 	r.session.process.p.handles.release(r.handle)
 	if r.onClosed != nil {
-		r.session.process.p.guard("OnClosed", func() { r.onClosed(reason) })
+		_ = r.session.process.p.guard("OnClosed", func() { r.onClosed(reason) })
 	}
 	r.session.closings.Done()
 	if last != nil {

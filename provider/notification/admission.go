@@ -152,14 +152,14 @@ func (a *admission) settle(now time.Time) {
 func (a *admission) expired(now time.Time) *connection {
 	for {
 		c := a.oldest()
-		if c == nil || !now.After(c.started.Add(a.stall)) {
+		if c == nil || now.Before(c.started.Add(a.stall)) {
 			return nil
 		}
 		a.progress(c, now) // word of it may be under way
 		if c != a.oldest() || now.Before(c.started.Add(a.stall)) {
 			continue
 		}
-		if c.turn.parked == 0 || c.spared {
+		if c.turn.parked == 0 { // which it is also if c was spared before
 			return c
 		}
 		a.refuseAll(c, api.ErrFull)

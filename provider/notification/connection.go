@@ -110,6 +110,8 @@ func (c *connection) open() error {
 		Notifiable:    c.receives(),
 		ReceiveWindow: c.options.Window,
 		SendWindow:    c.options.Window,
+		Queue:         c.room.service.options.Queue,
+		Reserve:       c.room.service.options.Reserve,
 		OnClosed:      c.closed,
 	}
 	if c.receives() && c.lossy() {

@@ -37,7 +37,7 @@ type room struct {
 
 func newRoom(s *Service, name string, seq api.Seq) *room {
 	r := &room{service: s, name: name, seq: seq, names: map[string]*connection{}, draft: &send{}}
-	r.admission = admission{queues: r, stall: s.stall}
+	r.admission = admission{queues: r, stall: s.options.Stall}
 	return r
 }
 

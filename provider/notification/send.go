@@ -30,7 +30,7 @@ type send struct {
 func (s *Service) send(call *provider.Call) {
 	c, err := connectionOf(call)
 	if err == nil {
-		err = wire.CheckMessage(len(call.Args), s.maxMessage)
+		err = wire.CheckMessage(len(call.Args), s.options.MaxMessage)
 	}
 	if err != nil {
 		call.Reply(provider.Result{}, err)
@@ -59,7 +59,7 @@ func (s *Service) sendTo(call *provider.Call) {
 	case name == "":
 		err = fmt.Errorf("%w: the name of the receiver is empty", api.ErrBadName)
 	default:
-		err = wire.CheckMessage(len(payload), s.maxMessage)
+		err = wire.CheckMessage(len(payload), s.options.MaxMessage)
 	}
 	if err != nil {
 		call.Reply(provider.Result{}, err)

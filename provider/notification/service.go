@@ -19,6 +19,9 @@ type Options struct {
 	Stall time.Duration
 	// MaxMessage is the largest payload in bytes. 0: 1 MiB.
 	MaxMessage int
+	// Queue is how many bytes are held for a connection, Reserve the part of it
+	// that is kept for presence. 0: 4 MiB and 64 KiB.
+	Queue, Reserve int
 	// Logger gets a line for each eviction. nil: none.
 	Logger hclog.Logger
 }
@@ -26,9 +29,8 @@ type Options struct {
 // Service is the notification service of one provider. Its methods are called by
 // the provider, on any goroutine, and never block.
 type Service struct {
-	stall      time.Duration
-	maxMessage int
-	log        hclog.Logger
+	options Options // with defaults
+	log     hclog.Logger
 
 	// A room's lock comes before mu.
 	mu     sync.Mutex
@@ -48,21 +50,20 @@ type visit struct {
 // for [api.NotificationSelector]. It needs no closing: its rooms end with the
 // provider's sessions.
 func New(o Options) *Service {
-	s := &Service{
-		stall: o.Stall, maxMessage: o.MaxMessage, log: o.Logger,
+	if o.Stall == 0 {
+		o.Stall = DefaultStall
+	}
+	if o.MaxMessage == 0 {
+		o.MaxMessage = 1 << 20
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return &Service{
+		options: o, log: o.Logger,
 		rooms:  map[string]*room{},
 		visits: map[*provider.Session]*visit{},
 	}
-	if s.stall == 0 {
-		s.stall = DefaultStall
-	}
-	if s.maxMessage == 0 {
-		s.maxMessage = 1 << 20
-	}
-	if s.log == nil {
-		s.log = hclog.NewNullLogger()
-	}
-	return s
 }
 
 // Register makes p provide the notification service, with p's limit for messages
