@@ -48,7 +48,7 @@ type Provider struct {
 	budget   budget
 	refusing atomic.Bool // new calls
 
-	front    *front // where other processes come in
+	front    *front         // where other processes come in
 	attached sync.WaitGroup // one per attach
 	tasks    sync.WaitGroup // one per call that has a goroutine
 
