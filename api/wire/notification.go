@@ -96,9 +96,7 @@ func DecodeEvent(body []byte, e *Event, from string) error {
 		Reason: api.Reason(m.Reason), Note: m.Note, By: m.By,
 		First: api.Seq(m.First), Last: api.Seq(m.Last), Count: m.Count, Members: membersFromProto(m.Members),
 	}
-	if m.TimeNs != 0 {
-		e.Time = time.Unix(0, m.TimeNs).UTC()
-	}
+	e.Time = timeOf(m.TimeNs)
 	for _, d := range m.Departures {
 		e.Departures = append(e.Departures, Departure{Name: d.Name, UID: d.Uid})
 	}
@@ -124,8 +122,16 @@ func readMessage(b []byte, e *Event, from string) bool {
 		e.From = string(name)
 	}
 	e.Kind, e.Seq, e.UID, e.To = api.KindMessage, api.Seq(seq), uint32(uid), string(to)
-	e.Time = time.Unix(0, int64(ns)).UTC()
+	e.Time = timeOf(int64(ns))
 	return true
+}
+
+// timeOf returns the time that an event carries as Unix time; 0 is none.
+func timeOf(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
 }
 
 // EncodeConnect returns the arguments of api.MethodConnect.
