@@ -127,10 +127,14 @@ func providerFromProto(m *wirepb.ProviderEntry, e *ProviderEntry) error {
 }
 
 func termsToProto(t *Terms) *wirepb.Welcome {
+	var tags []string
+	for _, tag := range t.Tags {
+		tags = append(tags, valid(tag))
+	}
 	return &wirepb.Welcome{
 		WireVersion: t.WireVersion, Epoch: t.Epoch[:], Name: valid(t.Name),
 		Version:    &wirepb.Version{Major: t.Version.Major, Minor: t.Version.Minor, Patch: t.Version.Patch},
-		Tags:       t.Tags,
+		Tags:       tags,
 		MaxMessage: uint32(t.MaxMessage), HardTop: uint32(t.HardTop), MaxResources: uint32(t.MaxResources),
 	}
 }
