@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -75,6 +76,8 @@ var codes = [...]error{
 	16: ErrDenied,
 	17: ErrOutcomeUnknown,
 	18: ErrEvicted,
+	19: context.DeadlineExceeded,
+	20: context.Canceled,
 }
 
 // CodeOf returns the code of the sentinel that err wraps; CodeNone for nil, and

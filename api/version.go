@@ -9,7 +9,9 @@ const WireVersion = 1
 // Version is the version of a provider, for people and for [Restricted];
 // whether a client fits is decided by [Selector.Accepts].
 type Version struct {
-	Major, Minor, Patch uint32
+	Major uint32 `json:"major"`
+	Minor uint32 `json:"minor"`
+	Patch uint32 `json:"patch"`
 }
 
 // String returns v as major.minor.patch.

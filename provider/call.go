@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"crier.local/api"
@@ -133,15 +134,24 @@ func (c *Call) Park(cancel func(cause error)) *Call {
 	return &kept
 }
 
-// abort cancels c, unless it has ended.
+// abort cancels c, unless it has ended. One that still waits for a goroutine
+// makes room for others at once.
 func (c *Call) abort(cause error) {
 	p := c.Session.process
 	p.mu.Lock()
 	cancel := c.cancel
 	c.cancel = nil
+	i := slices.Index(p.workers.waiting, c)
+	if i >= 0 {
+		p.workers.waiting = slices.Delete(p.workers.waiting, i, i+1)
+		delete(p.calls, c)
+	}
 	p.mu.Unlock()
 	if cancel != nil {
 		cancel(cause)
+	}
+	if i >= 0 {
+		c.answer(Result{}, cause)
 	}
 }
 
@@ -187,14 +197,12 @@ func (p *process) enqueue(c *Call) error {
 		return fmt.Errorf("%w: %d calls run and %d wait", api.ErrTooMany, limits.Calls, limits.WaitingCalls)
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
+	c.ctx, c.parked, c.cancel = ctx, true, stop
 	if c.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.timeout)
-		stopCause := stop
-		stop = func(cause error) { stopCause(cause); cancel() }
+		timed, cancel := context.WithTimeout(ctx, c.timeout)
+		expiry := context.AfterFunc(timed, func() { c.abort(context.Cause(timed)) }) // also while it waits
+		c.ctx, c.cancel = timed, func(cause error) { stop(cause); expiry(); cancel() }
 	}
-	c.parked, c.cancel = true, stop
-	c.ctx = ctx
 	p.calls[c] = struct{}{}
 	p.workers.waiting = append(p.workers.waiting, c)
 	p.startLocked()
@@ -206,7 +214,7 @@ func (p *process) startLocked() {
 	w := &p.workers
 	for i := 0; i < len(w.waiting) && w.running < p.p.options.Limits.Calls; {
 		c := w.waiting[i]
-		if c.Session.service.sequential && c.Session.busy {
+		if c.Session.ending || (c.Session.service.sequential && c.Session.busy) {
 			i++
 			continue
 		}
@@ -219,9 +227,9 @@ func (p *process) startLocked() {
 
 // run is the goroutine of one call.
 func (p *process) run(c *Call) {
-	result, err := Result{}, context.Cause(c.ctx)
-	if err == nil {
-		result, err = c.Session.service.handle(c)
+	result, err := c.Session.service.handle(c)
+	if err != nil && errors.Is(err, c.ctx.Err()) {
+		err = context.Cause(c.ctx) // says more
 	}
 	p.mu.Lock()
 	delete(p.calls, c)

@@ -211,7 +211,7 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 	case proc.p.refusing.Load():
 		err = errGoingAway
 	default:
-		err = wire.CheckMessage(len(e.Args), proc.p.options.Limits.Message+argsSlack)
+		err = wire.CheckMessage(len(e.Args), proc.p.options.Limits.Message)
 	}
 	switch {
 	case err != nil && r != nil:
@@ -223,9 +223,6 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 	}
 	return nil
 }
-
-// argsSlack is what arguments may have besides a message of the limit's size.
-const argsSlack = 256
 
 // refuse answers a call that concerns no resource there is.
 func (proc *process) refuse(e *wire.ClientEntry, err error) {
