@@ -24,6 +24,10 @@ const EntryCharge = 64
 // or a queue.
 func Charge(n int) int { return n + EntryCharge }
 
+// ArgsSlack is how many bytes the arguments of a call may have above the limit for
+// messages, so that a message of that size can travel with a name.
+const ArgsSlack = 256
+
 // SessionID names one opening of one service by one process. It is the same
 // number on both sides, 31 bits wide, and never zero.
 type SessionID uint32

@@ -20,7 +20,7 @@ import (
 // wire/wirepb/notification.proto.
 
 // NotificationUUID identifies the notification service.
-const NotificationUUID = "f55c4b5e-0f3a-4f8e-9a52-6c1f0f0d7c11"
+const NotificationUUID = "crier.local/notification"
 
 // NotificationSelector is the notification service as this module provides it.
 // Version 1.0 has Connect and Send; a client that asks for it gets one room, no

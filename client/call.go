@@ -85,8 +85,8 @@ func (l *link) desert(c *call, err error) (answer, error) {
 // send queues q as soon as there is room for it, in the order of the calls of
 // one goroutine. If it returns an error, nothing was sent.
 func (l *link) send(ctx context.Context, q *request) error {
-	if limit := l.terms.MaxMessage; len(q.entry.Args) > limit {
-		return wire.CheckMessage(len(q.entry.Args), limit)
+	if err := wire.CheckMessage(len(q.entry.Args), l.terms.MaxMessage+api.ArgsSlack); err != nil {
+		return err
 	}
 	for {
 		if err := ctx.Err(); err != nil {

@@ -45,7 +45,8 @@ type Provider struct {
 	Tags    []string
 	// Address is where it was reached; zero inside this process.
 	Address api.Endpoint
-	// MaxMessage is the most bytes of arguments it takes.
+	// MaxMessage is the largest message it takes, in bytes; arguments may have
+	// [api.ArgsSlack] more.
 	MaxMessage int
 }
 

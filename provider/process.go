@@ -68,7 +68,7 @@ func (p *Provider) attach(stream wire.Stream, peer peer) error {
 	}()
 	err, refused := proc.read()
 	if refused != nil {
-		p.log.Warn("ending a process", "process", peer.identity, "error", refused)
+		p.log.Warn("ending a process", "process", peer.identity.String(), "error", refused)
 		proc.expel(api.ReasonLimit, refused)
 		err = proc.drainInput()
 	}
@@ -211,7 +211,7 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 	case proc.p.refusing.Load():
 		err = errGoingAway
 	default:
-		err = wire.CheckMessage(len(e.Args), proc.p.options.Limits.Message)
+		err = wire.CheckMessage(len(e.Args), proc.p.options.Limits.Message+api.ArgsSlack)
 	}
 	switch {
 	case err != nil && r != nil:

@@ -241,6 +241,10 @@ func (r *Reader) next() ([]byte, error) {
 		if n < 0 {
 			return nil, fmt.Errorf("malformed batch: %w", protowire.ParseError(n))
 		}
+		if entry, m := protowire.ConsumeBytes(r.rest[n:]); m > 0 && number == 1 && kind == protowire.BytesType {
+			r.rest = r.rest[n+m:] // its tag was longer than it need be
+			return entry, nil
+		}
 		m := protowire.ConsumeFieldValue(number, kind, r.rest[n:])
 		if m < 0 {
 			return nil, fmt.Errorf("malformed batch: %w", protowire.ParseError(m))
