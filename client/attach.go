@@ -65,7 +65,7 @@ func (t socketTransport) Attach(ctx context.Context) (wire.Stream, error) {
 		c.close()
 		return nil, err
 	}
-	t.logger.Debug("attached", "address", t.endpoint)
+	t.logger.Debug("attached", "address", t.endpoint.String())
 	context.AfterFunc(ctx, c.close)
 	return c, nil
 }
@@ -117,7 +117,18 @@ func (c *connection) attach() error {
 // connect has go-plugin make the connection. Neither go-plugin's Client.Kill nor
 // its GRPCClient.Close may ever be called on it: both ask the provider to end.
 func (c *connection) connect() (*grpc.ClientConn, error) {
-	client := plugin.NewClient(&plugin.ClientConfig{
+	client, err := plugin.NewClient(c.config()).Client()
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = client.(*plugin.GRPCClient).Conn
+	return c.conn, nil
+}
+
+func (c *connection) config() *plugin.ClientConfig {
+	return &plugin.ClientConfig{
 		HandshakeConfig:  handshake(),
 		Plugins:          plugin.PluginSet{},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
@@ -138,15 +149,7 @@ func (c *connection) connect() (*grpc.ClientConn, error) {
 			grpc.WithDisableRetry(),
 			grpc.WithIdleTimeout(0),
 		},
-	})
-	protocol, err := client.Client()
-	if err != nil {
-		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.conn = protocol.(*plugin.GRPCClient).Conn
-	return c.conn, nil
 }
 
 // attachOnly keeps go-plugin's broker and its forwarding of standard output off

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,9 +126,13 @@ func probe(ctx context.Context, e api.Endpoint) error {
 	if e.Network != "unix" {
 		return nil
 	}
-	conn, err := connectUnix(ctx, e.Address)
-	if err == nil {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", e.Address)
+	switch {
+	case err == nil:
 		conn.Close()
+	case errors.Is(err, syscall.EAGAIN): // somebody does, but is busy
+		return nil
 	}
 	return err
 }

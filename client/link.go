@@ -81,11 +81,11 @@ func (l *link) bury(err error) {
 func (l *link) epitaph(err error) error {
 	cause := context.Cause(l.ctx)
 	switch {
-	case cause == api.ErrClosed:
+	case errors.Is(cause, api.ErrClosed):
 		return cause
 	case errors.Is(err, api.ErrGone):
 		return err
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return api.ErrDisconnected
 	case cause != nil:
 		err = cause // the writer's trouble

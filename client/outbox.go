@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"io"
 	"sync"
 
@@ -86,7 +87,7 @@ func (l *link) write() {
 		for i, data := range batches {
 			batches[i] = nil
 			if err := l.stream.Send(&wire.Batch{Data: data}); err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					l.cancel(err)
 				}
 				return

@@ -29,6 +29,9 @@ func (c *Client) keep(l *link) {
 		if time.Since(began) > maxDelay {
 			attempt = 0 // it held: the next loss is a new one
 		}
+		if errors.Is(l.err, api.ErrClosed) {
+			return
+		}
 		c.logger.Info("provider lost", "reason", l.err)
 		if errors.Is(l.err, api.ErrGone) {
 			c.finish(l.err)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -57,9 +58,15 @@ func (r *Resource) Err() error {
 	return r.err
 }
 
-// Invoke is [Session.Invoke] on the resource. It waits while the window is used up.
+// Invoke is [Session.Invoke] on the resource. It waits while the window is used
+// up. If the provider has ended the resource, the error is that of [Resource.Err].
 func (r *Resource) Invoke(ctx context.Context, m api.Method, args []byte) ([]byte, error) {
 	a, err := r.link.call(ctx, r.request(m, args))
+	if errors.Is(err, api.ErrUnknownHandle) {
+		if ended := r.Err(); ended != nil {
+			return nil, ended // it crossed the word of the end
+		}
+	}
 	return a.body, err
 }
 

@@ -49,6 +49,10 @@ func Spawn(ctx context.Context, cmd *exec.Cmd, logger hclog.Logger) (*Spawned, e
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
+	limit := startTime
+	if end, ok := ctx.Deadline(); ok {
+		limit = max(1, min(limit, time.Until(end)))
+	}
 	s := &Spawned{cmd: cmd}
 	s.plugin = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  handshake(),
@@ -56,25 +60,29 @@ func Spawn(ctx context.Context, cmd *exec.Cmd, logger hclog.Logger) (*Spawned, e
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Cmd:              cmd,
 		SkipHostEnv:      true, // cmd says what it is to have
-		StartTimeout:     startTime,
+		StartTimeout:     limit,
 		Logger:           logger,
 	})
-	started := make(chan error, 1)
-	go func() { started <- s.start() }()
+	var err error
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		err = s.start()
+	}()
 	select {
-	case err := <-started:
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("spawn %s: %w", cmd.Path, err)
-		}
-		return s, nil
+	case <-started:
 	case <-ctx.Done():
 		go func() { // what has begun has to be ended
 			<-started
-			s.Close()
+			_ = s.Close()
 		}()
 		return nil, context.Cause(ctx)
 	}
+	if err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("spawn %s: %w", cmd.Path, err)
+	}
+	return s, nil
 }
 
 func (s *Spawned) start() error {
