@@ -25,7 +25,8 @@ type Client struct {
 	client *client.Client
 	owned  bool // Close closes client
 
-	end    context.CancelFunc // of the keeper
+	life   context.Context // ends with Close
+	end    context.CancelFunc
 	keeper sync.WaitGroup
 	close  sync.Once
 	opener turn // who opens the session
@@ -52,9 +53,9 @@ func Dial(ctx context.Context, o client.Options) (*Client, error) {
 
 // New uses an attachment that there is, and that Close leaves as it is.
 func New(attached *client.Client) *Client {
-	ctx, end := context.WithCancel(context.Background())
-	c := &Client{client: attached, end: end, opener: newTurn(), connections: map[*Connection]struct{}{}}
-	c.keeper.Go(func() { c.keep(ctx) })
+	c := &Client{client: attached, opener: newTurn(), connections: map[*Connection]struct{}{}}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.keeper.Go(func() { c.keep(c.life) })
 	return c
 }
 
@@ -173,7 +174,7 @@ func (c *Client) open(ctx context.Context) (*client.Session, error) {
 		return s, err
 	}
 	for after := uint64(0); ; {
-		a, err := c.client.Attached(ctx, after)
+		a, err := c.attached(ctx, after)
 		if err != nil {
 			return nil, err
 		}
@@ -186,6 +187,18 @@ func (c *Client) open(ctx context.Context) (*client.Session, error) {
 		}
 		after = a.Number
 	}
+}
+
+// attached is [client.Client.Attached] that ends with Close.
+func (c *Client) attached(ctx context.Context, after uint64) (client.Attachment, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.life, func() { cancel(api.ErrClosed) })()
+	a, err := c.client.Attached(ctx, after)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return a, err
 }
 
 // usable returns the session if it lives, or an error if there is to be none.
@@ -306,7 +319,10 @@ func (c *Client) connect(ctx context.Context, o api.Connect) (*segment, error) {
 		r.Close()
 		return nil, fmt.Errorf("connect: %w", err)
 	}
-	return &segment{resource: r, attachment: s.Attachment(), name: result.Name, seq: result.Seq}, nil
+	return &segment{
+		resource: r, attachment: s.Attachment(), name: result.Name, seq: result.Seq,
+		limit: c.client.Provider().MaxMessage,
+	}, nil
 }
 
 // needsOf returns an error if the provider's service is too old for o.

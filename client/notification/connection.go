@@ -30,7 +30,8 @@ type Connection struct {
 	close  sync.Once
 
 	// live is what sends go to; nil if they are to look closer, at mu.
-	live atomic.Pointer[client.Resource]
+	live  atomic.Pointer[client.Resource]
+	limit atomic.Int64 // of payloads, in bytes
 
 	mu      sync.Mutex
 	asked   api.Connect // with the present name
@@ -50,6 +51,7 @@ type segment struct {
 	attachment client.Attachment
 	name       string
 	seq        api.Seq // the highest of the room when it was opened
+	limit      int     // of payloads, in bytes
 	again      bool    // it is not the first
 }
 
@@ -60,6 +62,7 @@ func newConnection(c *Client, o api.Connect, seg *segment) *Connection {
 	}
 	x.in.turn = newTurn()
 	x.live.Store(seg.resource)
+	x.limit.Store(int64(seg.limit))
 	return x
 }
 
@@ -87,13 +90,24 @@ func (x *Connection) Handle() api.Handle {
 // Errors: [api.ErrTooLarge]; [api.ErrFull] if it waited too long for a receiver
 // while others waited for this one; and those of the connection.
 func (x *Connection) Send(ctx context.Context, payload []byte) (api.Receipt, error) {
+	if err := x.check(payload); err != nil {
+		return api.Receipt{}, err
+	}
 	return x.receipt(x.invoke(ctx, api.MethodSend, payload))
 }
 
 // SendTo is [Connection.Send] to the connection that has the name; a receipt
 // with no receivers says that there was none.
 func (x *Connection) SendTo(ctx context.Context, name string, payload []byte) (api.Receipt, error) {
+	if err := x.check(payload); err != nil {
+		return api.Receipt{}, err
+	}
 	return x.receipt(x.invoke(ctx, api.MethodSendTo, wire.EncodeSendTo(name, payload)))
+}
+
+// check returns an error if payload is more than the provider takes.
+func (x *Connection) check(payload []byte) error {
+	return wire.CheckMessage(len(payload), int(x.limit.Load()))
 }
 
 func (x *Connection) receipt(body []byte, err error) (api.Receipt, error) {
@@ -109,6 +123,9 @@ func (x *Connection) receipt(body []byte, err error) (api.Receipt, error) {
 // is told by [Connection.Flush]. Posts and sends of one goroutine keep their
 // order. The payload may be reused once it returns.
 func (x *Connection) Post(ctx context.Context, payload []byte) error {
+	if err := x.check(payload); err != nil {
+		return err
+	}
 	var r *client.Resource
 	for {
 		var err error
@@ -222,17 +239,18 @@ func (x *Connection) invoke(ctx context.Context, m api.Method, args []byte) ([]b
 // for the link.
 func (x *Connection) resource(ctx context.Context, past *client.Resource) (*client.Resource, error) {
 	for {
-		if r := x.live.Load(); r != nil && r != past {
+		r := x.live.Load()
+		if r != nil && r != past {
 			return r, nil
 		}
 		x.mu.Lock()
-		r, err, changed := x.live.Load(), x.overLocked(), x.changed
+		moved, err, changed := x.live.Load() != r, x.overLocked(), x.changed
 		x.mu.Unlock()
 		switch {
+		case moved:
+			continue
 		case err != nil:
 			return nil, err
-		case r != past:
-			continue
 		}
 		select {
 		case <-changed:
@@ -309,17 +327,24 @@ func (x *Connection) beginEnd() *client.Resource {
 }
 
 // finish ends the connection because of err, unless it has ended or is being closed.
-func (x *Connection) finish(err error) error {
+func (x *Connection) finish(err error) {
 	x.client.forget(x)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.err == nil {
-		x.err = err
-		if x.closing {
-			x.err = api.ErrClosed
-		}
-		x.changeLocked(nil)
+	if x.err != nil {
+		return
 	}
+	x.err = err
+	if x.closing {
+		x.err = api.ErrClosed
+	}
+	x.changeLocked(nil)
+}
+
+// ended returns why the connection is over, or nil.
+func (x *Connection) ended() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	return x.err
 }
 
@@ -376,11 +401,14 @@ func (x *Connection) resume(seg *segment, report client.Flushed, missing error) 
 	}
 	seg.again = true
 	x.last, x.name = seg, seg.name
-	x.coming = append(x.coming, seg)
+	if !x.asked.SendOnly {
+		x.coming = append(x.coming, seg)
+	}
 	x.unsaid = sum(x.unsaid, report)
 	if x.missing == nil {
 		x.missing = missing
 	}
+	x.limit.Store(int64(seg.limit))
 	x.changeLocked(seg.resource)
 	return true
 }

@@ -111,16 +111,17 @@ func (x *Connection) receiveFailed(ctx context.Context, err error) error {
 		x.in.current, x.in.members = nil, nil
 		return nil
 	default:
-		return x.finish(err)
+		x.finish(err)
+		return x.ended()
 	}
 }
 
 // broken ends a connection whose provider sends what is not an event.
 func (x *Connection) broken(err error) error {
 	r := x.in.current.resource
-	err = x.finish(err)
+	x.finish(err)
 	r.Close()
-	return err
+	return x.ended()
 }
 
 // begin goes on to seg. Unless that is the first, it returns the event that

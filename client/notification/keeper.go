@@ -2,10 +2,7 @@ package notification
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"crier.local/api"
 )
 
 // How connections are reopened.
@@ -27,7 +24,7 @@ func (c *Client) keep(ctx context.Context) {
 			return
 		}
 		after = a.Number
-		c.reopen(ctx, c.begin(a.Number))
+		c.reopen(ctx, a.Number, c.begin(a.Number))
 	}
 }
 
@@ -49,17 +46,17 @@ func (c *Client) abandon(err error) {
 	}
 }
 
-// reopen reopens those of list that lost their link. Those that are refused, as
-// when somebody else took the name, are tried again for a while. It leaves when
-// the link is lost again.
-func (c *Client) reopen(ctx context.Context, list []*Connection) {
+// reopen reopens those of list that lost their link, over the attachment with
+// that number. Those that are refused, as when somebody else took the name, are
+// tried again for a while. It leaves when the link is lost again.
+func (c *Client) reopen(ctx context.Context, number uint64, list []*Connection) {
 	for deadline := time.Now().Add(retryFor); len(list) > 0; {
 		var refused []*Connection
 		for _, x := range list {
 			err := x.reopen(ctx)
 			switch {
 			case err == nil:
-			case ctx.Err() != nil, errors.Is(err, api.ErrDisconnected), errors.Is(err, api.ErrGone):
+			case !c.holds(ctx, number):
 				return
 			case time.Now().Before(deadline):
 				refused = append(refused, x)
@@ -72,6 +69,12 @@ func (c *Client) reopen(ctx context.Context, list []*Connection) {
 			return
 		}
 	}
+}
+
+// holds reports whether the attachment with that number is the last, and ctx on.
+func (c *Client) holds(ctx context.Context, number uint64) bool {
+	a, err := c.client.Attached(ctx, 0)
+	return err == nil && a.Number == number && ctx.Err() == nil
 }
 
 // sleep pauses for d and reports whether ctx is still on.
