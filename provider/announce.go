@@ -101,19 +101,21 @@ func (f *front) sweep(dir string) {
 		return
 	}
 	for _, file := range files {
-		if ownFile(file) && removeDead(file) {
+		if _, own := ownFile(file, 0); own && removeDead(file) {
 			f.p.log.Info("removed the announcement of a dead provider", "file", file)
 		}
 	}
 }
 
-func ownFile(path string) bool {
+// ownFile reports whether path is a file of the given type (0 is a regular one)
+// that belongs to this user.
+func ownFile(path string, kind fs.FileMode) (fs.FileInfo, bool) {
 	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() {
-		return false
+	if err != nil || info.Mode().Type() != kind {
+		return nil, false
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid()
+	return info, ok && int(stat.Uid) == os.Geteuid()
 }
 
 // removeDead removes an announcement beside its socket if nobody listens there.
@@ -125,9 +127,14 @@ func removeDead(file string) bool {
 		return false
 	}
 	defer lock.Unlock()
-	if conn, err := net.Dial("unix", path); err == nil {
+	return abandoned(path) && os.Remove(file) == nil
+}
+
+// abandoned reports whether nobody listens on the socket at path.
+func abandoned(path string) bool {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
 		conn.Close()
-		return false
 	}
-	return os.Remove(file) == nil
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }

@@ -69,7 +69,7 @@ func (l *link) Close() error {
 
 // bereave ends the connection of a process that is dead, but whose socket
 // another one holds open. What the process had sent before still counts.
-func (l *link) bereave() { l.UnixConn.CloseRead() }
+func (l *link) bereave() { _ = l.UnixConn.CloseRead() }
 
 // AuthType makes l a [credentials.AuthInfo].
 func (l *link) AuthType() string { return "peercred" }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -94,9 +93,7 @@ func (f *front) listen(e api.Endpoint) error {
 		return errGoingAway
 	}
 	if f.server == nil {
-		f.server, f.health = f.newServer(), health.NewServer()
-		// What a go-plugin client asks for before it takes a provider for alive.
-		f.health.SetServingStatus(plugin.GRPCServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+		f.server, f.health = f.newServer(), newHealth()
 		grpc_health_v1.RegisterHealthServer(f.server, f.health)
 	}
 	f.sockets = append(f.sockets, s)

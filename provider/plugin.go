@@ -4,14 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"crier.local/api"
 )
@@ -24,6 +29,14 @@ func Handshake() plugin.HandshakeConfig {
 		MagicCookieKey:   api.PluginCookieKey,
 		MagicCookieValue: api.PluginCookieValue,
 	}
+}
+
+// newHealth returns what a go-plugin client asks before it takes a provider for
+// alive. For a spawned provider go-plugin answers itself.
+func newHealth() *health.Server {
+	h := health.NewServer()
+	h.SetServingStatus(plugin.GRPCServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+	return h
 }
 
 // ServePlugin serves the host that has started this process through go-plugin,
@@ -41,8 +54,12 @@ func (p *Provider) ServePlugin() error {
 	p.front.owner = os.Getppid()
 	hostGone := make(chan struct{})
 	if p.front.owner > 1 {
-		stop := watchProcess(p.front.owner, func() { close(hostGone) })
+		gone := sync.OnceFunc(func() { close(hostGone) })
+		stop := watchProcess(p.front.owner, gone)
 		defer stop()
+		if os.Getppid() != p.front.owner { // it has ended before the watch began
+			gone()
+		}
 	}
 	signals := make(chan os.Signal, 8)
 	// SIGPIPE would end the process at its next log line once the host is gone.
@@ -118,7 +135,7 @@ func (f *front) servePlugin(ctx context.Context) (*pluginServer, error) {
 	}()
 	select {
 	case s.address = <-started:
-		return s, nil
+		return s, f.openPluginSocket(s.address.Addr.String())
 	case <-s.over:
 		return nil, errors.New("the plugin's server did not start; its log says why")
 	}
@@ -138,8 +155,18 @@ func (f *front) preparePluginDir() error {
 	if err := makeRunDir(dir, f.p.options.AllowGIDs); err != nil {
 		return err
 	}
+	sweepPluginSockets(dir)
 	const name = "plugin4294967295" // the longest that go-plugin chooses
 	return api.UnixEndpoint(filepath.Join(dir, name)).Validate()
+}
+
+// openPluginSocket lets whoever reaches the directory connect, as to any socket
+// of a provider, unless the host has chosen a group.
+func (f *front) openPluginSocket(path string) error {
+	if os.Getenv(plugin.EnvUnixSocketGroup) != "" {
+		return nil
+	}
+	return os.Chmod(path, 0o666)
 }
 
 func pluginDir() (string, error) {
@@ -147,6 +174,20 @@ func pluginDir() (string, error) {
 		return dir, nil
 	}
 	return chooseRunDir(api.RunDirs())
+}
+
+// sweepPluginSockets removes the sockets of this user's that spawned providers
+// left in dir which were killed. A new one can look abandoned for an instant.
+func sweepPluginSockets(dir string) {
+	paths, err := filepath.Glob(filepath.Join(dir, "plugin[0-9]*"))
+	if err != nil {
+		return
+	}
+	for _, path := range paths {
+		if info, own := ownFile(path, fs.ModeSocket); own && time.Since(info.ModTime()) > time.Minute && abandoned(path) {
+			os.Remove(path)
+		}
+	}
 }
 
 // pluginLog is for go-plugin: it has to say somewhere why it does not start.

@@ -16,8 +16,8 @@ import (
 
 // DefaultEndpoint returns where a provider called name listens if nobody says
 // otherwise: NAME.sock in runDir or, if that is empty, in the first directory of
-// [api.RunDirs] that there is or that can be made, and in which this process may
-// write. The error tells what is wrong with each.
+// [api.RunDirs] in which this process may write, or that it may make; Listen does
+// make it. The error tells what is wrong with each.
 func DefaultEndpoint(name, runDir string) (api.Endpoint, error) {
 	if name == "" || strings.ContainsAny(name, "/\x00") {
 		return api.Endpoint{}, fmt.Errorf("provider name %q cannot be part of a file's name; give an address", name)
@@ -49,19 +49,26 @@ func chooseRunDir(dirs []string) (string, error) {
 	return "", errors.Join(failures...)
 }
 
-// usableRunDir makes dir if need be and returns nil if a provider can be there.
-// Below a directory in which everybody may write, dir has to be this user's own.
+// usableRunDir returns nil if a provider can be in dir, or can make it. Below a
+// directory in which everybody may write, dir has to be this user's own.
 func usableRunDir(dir string) error {
-	if err := makeRunDir(dir, nil); err != nil {
+	parent, err := os.Stat(filepath.Dir(dir))
+	if err != nil {
 		return err
 	}
-	if parent, err := os.Stat(filepath.Dir(dir)); err == nil && parent.Mode().Perm()&0o002 != 0 {
+	written := dir
+	switch _, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		written = filepath.Dir(dir)
+	case err != nil:
+		return err
+	case parent.Mode().Perm()&0o002 != 0:
 		if err := ownDir(dir); err != nil {
 			return err
 		}
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return &fs.PathError{Op: "write in", Path: dir, Err: err}
+	if err := unix.Access(written, unix.W_OK|unix.X_OK); err != nil {
+		return &fs.PathError{Op: "write in", Path: written, Err: err}
 	}
 	return nil
 }
