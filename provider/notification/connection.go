@@ -173,7 +173,7 @@ func (c *connection) closed(reason api.Reason) {
 		return
 	}
 	r.retire(c, api.ErrClosed)
-	if !c.member() || !c.session.Ending() || !r.service.postpone(c) {
+	if !c.session.Ending() || !r.service.postpone(c) {
 		r.depart([]*connection{c}, &api.Event{Reason: reason})
 	}
 	r.settle()

@@ -82,11 +82,13 @@ func chunk(members []api.Member) int {
 	return n
 }
 
-// membersFor returns the members of the room as c sees them: itself, whether or
-// not others are told of it, and then the rest.
+// membersFor returns the members of the room as c sees them: itself, even if
+// others are not told of it, and then the rest.
 func (r *room) membersFor(c *connection) []api.Member {
 	members := make([]api.Member, 0, len(r.seats)+1)
-	members = append(members, api.Member{Name: c.name, UID: c.uid, Since: c.since})
+	if c.receives() {
+		members = append(members, api.Member{Name: c.name, UID: c.uid, Since: c.since})
+	}
 	for _, other := range r.seats {
 		if other != c && other.member() {
 			members = append(members, api.Member{Name: other.name, UID: other.uid, Since: other.since})

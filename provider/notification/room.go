@@ -59,6 +59,8 @@ func (r *room) unlock() {
 	}
 	r.mu.Unlock()
 	for _, c := range evicted {
+		r.service.log.Warn("evicted a connection", "room", r.name, "name", c.name,
+			"process", c.session.Identity(), "reason", api.ReasonSlow, "note", c.note)
 		c.resource.CloseWith(api.ReasonSlow, c.note)
 	}
 }
@@ -134,10 +136,18 @@ func (r *room) vacate(c *connection) {
 func (r *room) evict(c *connection) {
 	c.note = evictionNote(r.admission.senders())
 	r.service.log.Warn("evicting a connection", "room", r.name, "name", c.name,
-		"process", c.session.Identity(), "reason", api.ReasonSlow, "note", c.note)
+		"process", c.session.Identity().String(), "reason", api.ReasonSlow.String(), "note", c.note)
 	r.retire(c, &api.EvictedError{Reason: api.ReasonSlow, Note: c.note})
 	r.victims = append(r.victims, c)
 	r.evicted = append(r.evicted, c)
+}
+
+// dismiss announces connections whose process, or session, has ended.
+func (r *room) dismiss(leaving []*connection, reason api.Reason) {
+	r.lock()
+	defer r.unlock()
+	r.depart(leaving, &api.Event{Reason: reason})
+	r.settle()
 }
 
 // depart tells that connections left, for the reason that e gives, and frees

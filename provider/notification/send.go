@@ -112,7 +112,7 @@ func (r *room) fits(s *send) bool {
 	r.stamp(s)
 	if s.alone {
 		to := r.target(s)
-		return to == nil || to == s.from || to.canTake(s.n)
+		return to == nil || to.canTake(s.n)
 	}
 	return r.receivers.Fits(s.n, s.from.resource)
 }

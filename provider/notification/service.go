@@ -123,10 +123,7 @@ func noMethod(m api.Method) error { return fmt.Errorf("%w: %d", api.ErrNoMethod,
 // all of them at once.
 func (s *Service) SessionsClosed(sessions []*provider.Session, reason api.Reason) {
 	for r, leaving := range s.endVisits(sessions) {
-		r.lock()
-		r.depart(leaving, &api.Event{Reason: reason})
-		r.settle()
-		r.unlock()
+		r.dismiss(leaving, reason)
 	}
 }
 
