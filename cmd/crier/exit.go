@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"crier.local/api"
+)
+
+// The exit codes, those of sysexits.h where it has one.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnavailable = 69
+	exitTryAgain    = 75
+	exitMismatch    = 76
+	exitDenied      = 77
+	exitConfig      = 78
+	exitTimeout     = 124
+	exitSignal      = 128 // plus the signal's number
+)
+
+// codedError is an error that knows its exit code, with a hint for the person
+// who reads it.
+type codedError struct {
+	error
+	code int
+	hint string
+}
+
+func (e *codedError) Unwrap() error { return e.error }
+
+// usage marks err as a wrong use of the command line.
+func usage(err error, hint string) error {
+	if e, ok := errors.AsType[*codedError](err); ok {
+		return e
+	}
+	return &codedError{err, exitUsage, hint}
+}
+
+// misconfigured marks err as one that the operator has to mend.
+func misconfigured(err error, hint string) error { return &codedError{err, exitConfig, hint} }
+
+func unknownCommand(word string, similar []string) error {
+	hint := "see 'crier --help'"
+	if len(similar) > 0 {
+		hint = "did you mean '" + strings.Join(similar, "' or '") + "'?"
+	}
+	return &codedError{fmt.Errorf("unknown command %q", word), exitUsage, hint}
+}
+
+// interrupted is why a context ended that a signal ended.
+type interrupted struct{ signal syscall.Signal }
+
+func (e interrupted) Error() string { return "interrupted by " + e.signal.String() }
+
+// errOutputClosed is why a command ended whose output nobody reads any more.
+var errOutputClosed = errors.New("output closed")
+
+// causeOf returns why ctx ended in place of an err that only tells that it did.
+func causeOf(ctx context.Context, err error) error {
+	if ctx.Err() != nil && isAny(err, context.Canceled, context.DeadlineExceeded, api.ErrOutcomeUnknown) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// exitCode maps err to the exit code that scripts rely on.
+func exitCode(err error) int {
+	if e, ok := errors.AsType[*codedError](err); ok {
+		return e.code
+	}
+	if e, ok := errors.AsType[interrupted](err); ok {
+		return exitSignal + int(e.signal)
+	}
+	switch {
+	case err == nil, errors.Is(err, errOutputClosed):
+		return exitDone
+	case isAny(err, api.ErrNoProvider, api.ErrGone):
+		return exitUnavailable
+	case isAny(err, api.ErrVersion, api.ErrAmbiguous):
+		return exitMismatch
+	case isAny(err, api.ErrDenied):
+		return exitDenied
+	case isAny(err, api.ErrFull, api.ErrTooMany, api.ErrClosed, api.ErrDisconnected, api.ErrEvicted, api.ErrOutcomeUnknown):
+		return exitTryAgain
+	default:
+		return exitFailed
+	}
+}
+
+func isAny(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// report tells a person what went wrong and, on the next line, what to do.
+// Interrupts and closed outputs are nobody's fault and not reported.
+func (p *program) report(err error) {
+	if _, ok := errors.AsType[interrupted](err); ok || err == nil || errors.Is(err, errOutputClosed) {
+		return
+	}
+	text, hint := splitHint(err.Error())
+	for i, line := range strings.Split(text, "\n") {
+		if i == 0 {
+			line = "crier: " + line
+		}
+		p.note("%s", line)
+	}
+	if own := hintFor(err); own != "" {
+		hint = own
+	}
+	if hint != "" {
+		p.note("%s", hint)
+	}
+}
+
+// splitHint parts an error's text from the advice that follows its last semicolon.
+// What is in quotes is somebody's words and no advice.
+func splitHint(text string) (what, hint string) {
+	i := strings.LastIndex(text, "; ")
+	if i < 0 || strings.Contains(text[i:], `"`) {
+		return text, ""
+	}
+	return text[:i], text[i+len("; "):]
+}
+
+// note writes a line to standard error, fit for a terminal.
+func (p *program) note(format string, args ...any) {
+	fmt.Fprintln(p.stderr, sanitize([]byte(fmt.Sprintf(format, args...))))
+}
+
+func hintFor(err error) string {
+	if e, ok := errors.AsType[*codedError](err); ok {
+		return e.hint
+	}
+	switch {
+	case errors.Is(err, api.ErrDenied):
+		return fmt.Sprintf("whoever runs the provider can admit you: crier serve --allow-uid %d", os.Getuid())
+	case errors.Is(err, api.ErrNameTaken):
+		return "choose another --name; 'crier who' shows which are taken"
+	case errors.Is(err, api.ErrAmbiguous):
+		return "choose one with --address; 'crier providers' lists them"
+	case errors.Is(err, api.ErrFull):
+		return "a receiver is slow; 'crier who' shows which one is awaited"
+	default:
+		return ""
+	}
+}

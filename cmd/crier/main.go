@@ -1,0 +1,96 @@
+// Command crier is Crier's command line: a provider of rooms, the clients that
+// speak and listen in them, and the tutorial's demonstration of both.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, release := withSignals(context.Background())
+	p := &program{stdin: os.Stdin, stdout: newOutput(os.Stdout), stderr: os.Stderr, release: release}
+	code := p.run(ctx, os.Args[1:])
+	release()
+	os.Exit(code)
+}
+
+// program is one run of crier: its streams, and the settings that every command has.
+type program struct {
+	stdin  io.Reader
+	stdout *output
+	stderr *os.File
+	log    logFlags
+	// release leaves interrupts to whoever wants them; may be called repeatedly.
+	release func()
+
+	started bool // the arguments were right; what fails from here on is no usage error
+}
+
+// run carries out args and returns the exit code.
+func (p *program) run(ctx context.Context, args []string) int {
+	root := p.rootCommand()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && !p.started {
+		err = usage(err, "see '"+cmd.CommandPath()+" --help'")
+	}
+	err = causeOf(ctx, err)
+	p.report(err)
+	return exitCode(err)
+}
+
+func (p *program) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "crier",
+		Short:         "Rooms for the processes of a machine: send, and everyone in the room hears it",
+		Long:          rootHelp,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			p.started = true
+			return bindEnvironment(cmd)
+		},
+	}
+	root.SetIn(p.stdin)
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.SuggestionsMinimumDistance = 2
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	p.log.addTo(root)
+	root.AddCommand(
+		p.demoCommand(), p.serveCommand(), p.joinCommand(), p.sendCommand(), p.listenCommand(),
+		p.whoCommand(), p.providersCommand(), p.pingCommand(), p.versionCommand(), p.pluginCommand(),
+	)
+	describeEnvironment(root)
+	return root
+}
+
+const rootHelp = `Crier lets the processes of a machine hear each other. A provider holds rooms;
+clients connect to a room, send messages to it and receive what the others send.
+
+  crier demo                 see it work: a provider and three clients
+  crier serve                run a provider
+  crier listen               print what is said in the lobby
+  crier send hello           say something there
+
+A client finds the provider by --address, else by CRIER_ADDRESS, else by looking
+into the run directories. Every other flag can be set in the environment as
+CRIER_<FLAG>, but for --name, --json and -n; a flag beats the environment.
+
+Exit codes: 0 done, 1 failed, 2 usage, 69 no provider, 75 try again,
+76 version mismatch or ambiguous, 77 denied, 78 bad configuration,
+124 --timeout ran out, 130 and 143 interrupted.`
+
+// knownCommand refuses words that are no command, and names those that resemble them.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return unknownCommand(args[0], root.SuggestionsFor(args[0]))
+}
