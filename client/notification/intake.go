@@ -116,12 +116,16 @@ func (x *Connection) receiveFailed(ctx context.Context, err error) error {
 	}
 }
 
-// broken ends a connection whose provider sends what is not an event.
+// broken ends a connection whose provider sends what is not an event. What came
+// behind that is not trusted either.
 func (x *Connection) broken(err error) error {
-	r := x.in.current.resource
 	x.finish(err)
-	r.Close()
-	return x.ended()
+	x.in.current.resource.Close()
+	x.in.current = nil
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.coming = nil
+	return x.err
 }
 
 // begin goes on to seg. Unless that is the first, it returns the event that
