@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"crier.local/api"
 	"crier.local/client"
@@ -15,6 +16,8 @@ import (
 // mirror is a service that tells a resource what it is called with. It knows
 // which of its resources are open.
 type mirror struct {
+	hold chan struct{} // makes every closing wait until it is closed; nil for none
+
 	mu   sync.Mutex
 	open map[api.Handle]bool
 }
@@ -48,6 +51,9 @@ func (m *mirror) make(s *provider.Session) (r *provider.Resource, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, err = s.NewResource(m, provider.ResourceOptions{Notifiable: true, OnClosed: func(api.Reason) {
+		if m.hold != nil {
+			<-m.hold
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.open, r.Handle())
@@ -189,4 +195,32 @@ func (tc notifyClose) follow(t *testing.T, m *mirror, r *client.Resource) {
 	if body, err := r.Receive(within(t)); !errors.Is(err, api.ErrClosed) {
 		t.Errorf("told more: %q, %v", body, err)
 	}
+}
+
+// The last notification waits for OnClosed, however long that takes.
+func TestNotifyCloseOrder(t *testing.T) {
+	expectNoLeak(t)
+	synctest.Test(t, func(t *testing.T) {
+		service, m := installMirror(&host{t: t})
+		m.hold = make(chan struct{})
+		_, s := service.open(mirrorSelector())
+		r := made(t, s, mirrorOpen, "")
+		told := make(chan string, 1)
+		go func() {
+			body, err := r.Receive(within(t))
+			if err != nil {
+				t.Errorf("told nothing: %v", err)
+			}
+			told <- string(body)
+		}()
+		go notifyClose{eager: true}.shutdown(t, service)
+		synctest.Wait()
+		if len(told) > 0 {
+			t.Error("the last notification came before the resource was closed")
+		}
+		close(m.hold)
+		if got := receive(t, "the last notification", told); got != hasClosed {
+			t.Errorf("told %q", got)
+		}
+	})
 }

@@ -26,6 +26,7 @@ type rpc struct {
 }
 
 const (
+	rpcOpen     api.Method = 0   // returns a resource, on which calls can be posted
 	rpcEcho     api.Method = 500 // returns its arguments
 	rpcMultiply api.Method = 502 // returns twice the number that it is given
 	rpcBlock    api.Method = 800 // returns its arguments once released
@@ -37,6 +38,9 @@ func rpcSelector() api.Selector {
 
 func (r *rpc) Handle(ctx context.Context, c *provider.Call) (provider.Result, error) {
 	switch c.Method {
+	case rpcOpen:
+		made, err := c.Session.NewResource(r, provider.ResourceOptions{})
+		return provider.Result{Resource: made}, err
 	case rpcEcho:
 		return provider.Result{Body: c.Args}, nil
 	case rpcMultiply:
@@ -183,20 +187,30 @@ func TestRPCSmallStrings(t *testing.T) {
 }
 
 func TestRPCSequential(t *testing.T) {
+	const calls = 10
 	overBoth(t, func(t *testing.T, h *host) {
 		service, r, _, _ := installRPC(h, provider.ServiceOptions{Sequential: true})
-		_, s := service.open(rpcSelector())
-		calls := blocked(within(t), s, 10)
-		for range calls {
-			receive(t, "a call to start", r.started)
-			select {
-			case args := <-r.started:
-				t.Errorf("call %s started before another one ended", args)
-			case r.release <- struct{}{}:
+		c, s := service.open(rpcSelector())
+		line := made(t, s, rpcOpen, "")
+		for i := range calls {
+			if err := line.Post(within(t), rpcBlock, strconv.AppendInt(nil, int64(i), 10)); err != nil {
+				t.Fatal(err)
 			}
 		}
-		for _, c := range calls {
-			c.expect(t, nil)
+		if err := c.Ping(within(t)); err != nil { // the provider has them all then
+			t.Fatal(err)
+		}
+		for i := range calls {
+			if args := receive(t, "a call to start", r.started); args != strconv.Itoa(i) {
+				t.Errorf("call %s started, want %d", args, i)
+			}
+			if n := len(r.started); n != 0 {
+				t.Errorf("%d more calls started before call %d ended", n, i)
+			}
+			r.release <- struct{}{}
+		}
+		if report, err := line.Flush(within(t)); report != (client.Flushed{Ended: calls}) || err != nil {
+			t.Errorf("they ended with %+v, %v", report, err)
 		}
 		if r.most != 1 {
 			t.Errorf("%d calls ran at once", r.most)

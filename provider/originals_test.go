@@ -39,7 +39,7 @@ import (
 //	                   multiple         TestMultipleResources
 //	                   custom close     TestCustomClose
 //	services-notify    notify           TestNotify
-//	services-notify-close (40)          TestNotifyClose
+//	services-notify-close (40)          TestNotifyClose, TestNotifyCloseOrder
 //	services-close     close (2)        TestClose
 //	services-extension                  TestExtension
 //	services-log                        TestLog, TestLogAfterUninstall
