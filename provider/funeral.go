@@ -13,7 +13,8 @@ import (
 func (proc *process) expel(reason api.Reason, why error) {
 	proc.bury(reason)
 	proc.out.finish(&wire.ProviderEntry{
-		Kind: wire.Farewell, Failure: api.FailureOf(why), Reason: reason, Final: proc.peer.final,
+		Kind: wire.Farewell, Failure: api.FailureOf(why), Reason: reason,
+		Final: proc.peer.final && reason == api.ReasonGoingAway,
 	})
 	time.AfterFunc(linger, proc.peer.end)
 }

@@ -159,7 +159,11 @@ func (r *room) admit(s *send) {
 		}
 		receivers = r.receivers.Append(s.n, except)
 	}
-	s.call.Reply(provider.Result{Body: wire.EncodeReceipt(api.Receipt{Seq: s.seq, Receivers: receivers})}, nil)
+	var result provider.Result
+	if !s.call.Posted() {
+		result.Body = wire.EncodeReceipt(api.Receipt{Seq: s.seq, Receivers: receivers})
+	}
+	s.call.Reply(result, nil)
 }
 
 func (r *room) refuse(s *send, err error) { s.call.Reply(provider.Result{}, err) }
