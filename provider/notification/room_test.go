@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,27 @@ func TestRoomComesBackAboveItsNumbers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever comes while a room ends comes into a new one.
+func TestRoomEndsWhileOthersCome(t *testing.T) {
+	s := New(Options{})
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 5000 {
+				r := s.enter("r")
+				if r.over {
+					t.Error("in a room that is over")
+				}
+				r.unlock() // it is empty, and ends
+			}
+		})
+	}
+	group.Wait()
+	if n := len(s.rooms); n != 0 {
+		t.Errorf("%d rooms", n)
+	}
 }
 
 func TestEcho(t *testing.T) {
