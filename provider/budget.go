@@ -11,9 +11,14 @@ type budget struct {
 
 // full reports whether a queue that holds n bytes is over its share. While half
 // the budget is free none is; from then on those are that hold more than the
-// average, the one that holds most among them.
-func (b *budget) full(n int64) bool {
-	return b.queued.Load() > b.limit/2 && n > b.limit/2/max(1, b.members.Load())
+// average, the one that holds most among them. What is urgent has all of the
+// budget.
+func (b *budget) full(n int64, urgent bool) bool {
+	limit := b.limit
+	if !urgent {
+		limit /= 2
+	}
+	return b.queued.Load() > limit && n > limit/max(1, b.members.Load())
 }
 
 // settleStep is how far a process's own count may be off the provider's budget.

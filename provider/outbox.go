@@ -163,9 +163,12 @@ func (o *outbox) noteDrainedLocked() {
 
 // fits reports whether r can take n. It takes no lock: what it reads only
 // shrinks as long as the caller keeps others from notifying r.
-func (o *outbox) fits(r *Resource, n *Notification) bool {
-	held := r.held.Load()
-	return held == 0 || (r.queue.within(held, n) && !o.ledger.full(held) && !o.ledger.whole.full(held))
+func (o *outbox) fits(r *Resource, n *Notification) bool { return o.takes(r, r.held.Load(), n) }
+
+// takes reports whether r can take n while it holds held bytes.
+func (o *outbox) takes(r *Resource, held int64, n *Notification) bool {
+	return held == 0 || (r.queue.within(held, n) &&
+		!o.ledger.full(held, n.Urgent) && !o.ledger.whole.full(held, n.Urgent))
 }
 
 // notify queues n for r.

@@ -31,19 +31,14 @@ type queue struct {
 	unsent  int             // entries let through, but not sent yet
 }
 
-// fits reports whether n may be pushed. An empty queue takes anything.
-func (q *queue) fits(n *Notification) bool {
-	held := q.bytes()
-	return held == 0 || q.within(held, n)
-}
-
-// within reports whether n keeps the bound of a queue that holds held bytes.
+// within reports whether n may be pushed while the queue holds held bytes. An
+// empty queue takes anything.
 func (q *queue) within(held int64, n *Notification) bool {
 	limit := q.limit
 	if !n.Urgent {
 		limit -= q.reserve
 	}
-	return held+n.charge() <= limit
+	return held == 0 || held+n.charge() <= limit
 }
 
 // bytes is what the provider holds for the resource.
@@ -109,9 +104,9 @@ func (q *queue) sent(charge int64) {
 	q.unsent--
 }
 
-// shed drops the oldest of the backlog until n fits, or all of it.
-func (q *queue) shed(n *Notification, all bool, dropped func(*Notification)) {
-	for len(q.backlog) > 0 && (all || !q.fits(n)) {
+// shed drops the oldest of the backlog, one after the other, while it is too much.
+func (q *queue) shed(tooMuch func() bool, dropped func(*Notification)) {
+	for len(q.backlog) > 0 && tooMuch() {
 		oldest := q.backlog[0]
 		q.backlog[0] = nil
 		q.backlog = q.backlog[1:]

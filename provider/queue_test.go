@@ -22,7 +22,7 @@ func TestQueueModel(t *testing.T) {
 			"": func(t *rapid.T) { m.compare(t, q) },
 			"push": func(t *rapid.T) {
 				n := m.notification(t)
-				fits := q.fits(n)
+				fits := q.within(q.bytes(), n)
 				if want := m.fits(n, 1500, 300); fits != want {
 					t.Fatalf("fits %d bytes: %v, want %v", n.charge(), fits, want)
 				}
@@ -67,7 +67,8 @@ func TestQueueModel(t *testing.T) {
 			},
 			"shed": func(t *rapid.T) {
 				n, all := m.notification(t), rapid.Bool().Draw(t, "all")
-				q.shed(n, all, func(dropped *Notification) {
+				tooMuch := func() bool { return all || !q.within(q.bytes(), n) }
+				q.shed(tooMuch, func(dropped *Notification) {
 					if dropped != m.waiting[0] {
 						t.Fatal("shed out of order")
 					}

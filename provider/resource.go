@@ -132,7 +132,9 @@ func (r *Resource) Taken() uint64 {
 // fits, or all of them, and hands each to dropped. The runtime's lock is held:
 // dropped must not call back.
 func (r *Resource) Shed(n *Notification, all bool, dropped func(*Notification)) {
-	r.out.update(r, func(q *queue) { q.shed(n, all, dropped) })
+	r.out.update(r, func(q *queue) {
+		q.shed(func() bool { return all || !r.out.takes(r, q.bytes(), n) }, dropped)
+	})
 }
 
 // SwapHead replaces the record that goes before everything that waits: next gets

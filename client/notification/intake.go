@@ -158,7 +158,8 @@ func (in *intake) decode(body []byte) error {
 }
 
 // complete reports whether in.event is one to be returned as it is. Those who
-// left together leave one by one; a list of members waits for its last chunk.
+// left together leave one by one; a list of members waits for its last chunk; a
+// gap that holds nothing but such chunks is no loss.
 func (in *intake) complete() bool {
 	e := &in.event
 	switch {
@@ -176,6 +177,9 @@ func (in *intake) complete() bool {
 			return false
 		}
 		e.Members, in.members = in.members, nil
+	case e.Kind == api.KindGap:
+		in.members = nil // the rest of a list may be in the gap; a new one follows then
+		return e.Count > 0
 	}
 	return true
 }
