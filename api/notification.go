@@ -87,7 +87,8 @@ type Connect struct {
 	// Presence asks for joined, left and renamed, and for the members there are.
 	Presence bool
 	// Window is how many bytes may be on their way to the connection before it
-	// takes them, 64 for each event included; 0 means 1 MiB.
+	// takes them, 64 for each event included, and how many it may have sent that
+	// still wait for a receiver; 0 means 1 MiB, which is also the most.
 	Window uint32
 }
 

@@ -121,13 +121,18 @@ func (r *reader) read(size int, pool mem.BufferPool) (*[]byte, int, error) {
 // syscall as package net does: the race detector takes a mix for a race.
 func (r *reader) readFile(fd uintptr) bool {
 	r.buf = r.pool.Get(r.size)
-	r.n, r.err = syscall.Read(int(fd), *r.buf)
+	for {
+		r.n, r.err = syscall.Read(int(fd), *r.buf)
+		if r.err != syscall.EINTR {
+			break
+		}
+	}
 	if r.err == nil {
 		return true
 	}
 	r.pool.Put(r.buf)
 	r.buf = nil
-	return r.err != syscall.EAGAIN && r.err != syscall.EINTR
+	return r.err != syscall.EAGAIN
 }
 
 // linkOf returns the connection that a call came over.
