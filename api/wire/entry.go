@@ -5,7 +5,9 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -133,14 +135,16 @@ func AppendNotification(b []byte, handles []api.Handle, body []byte) []byte {
 		packed += protowire.SizeVarint(uint64(h))
 	}
 	inner := 1 + protowire.SizeBytes(packed) + 1 + protowire.SizeBytes(len(body))
+	b = slices.Grow(b, NotificationOverhead(len(handles))+len(body))
 	b = appendHeader(b, protowire.Number(Notification), inner)
 	b = append(b, 1<<3|2)
-	b = protowire.AppendVarint(b, uint64(packed))
+	b = binary.AppendUvarint(b, uint64(packed))
 	for _, h := range handles {
-		b = protowire.AppendVarint(b, uint64(h))
+		b = binary.AppendUvarint(b, uint64(h))
 	}
 	b = append(b, 2<<3|2)
-	return protowire.AppendBytes(b, body)
+	b = binary.AppendUvarint(b, uint64(len(body)))
+	return append(b, body...)
 }
 
 // NotificationOverhead bounds the bytes that AppendNotification adds to a body
