@@ -40,7 +40,9 @@
 // opened anew.
 //
 // When the process dies, however it dies, the provider closes everything that
-// it held. A forgotten session is held as long as the process lives.
+// it held. A forgotten session is held as long as the process lives. The process
+// is the one that dialled: a program that daemonises must dial in the process
+// that stays.
 //
 // # What is not promised
 //
