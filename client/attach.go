@@ -197,9 +197,10 @@ func (c *connection) close() {
 	c.ending.Do(func() {
 		close(c.over)
 		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.conn != nil {
-			c.conn.Close()
+		conn := c.conn
+		c.mu.Unlock()
+		if conn != nil {
+			conn.Close()
 		}
 	})
 }
