@@ -62,9 +62,11 @@ func (p *Provider) ServePlugin() error {
 		}
 	}
 	signals := make(chan os.Signal, 8)
-	// SIGPIPE would end the process at its next log line once the host is gone.
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGPIPE)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	// For good: SIGPIPE would end the process at its next log line, also at one
+	// after this, once the host is gone.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
 	stdout := os.Stdout
 	os.Stdout = os.Stderr
