@@ -222,8 +222,12 @@ func TestStoppedReceiver(t *testing.T) {
 			}
 		}
 	}()
+	const most = 5000 // far more than its queue and window hold
 	sent, alone := 0, 0
 	for ; alone < 100; sent++ { // and some more, once it is gone
+		if sent == most {
+			t.Fatal("nobody waits for the stopped process")
+		}
 		receipt, err := sender.Send(w.ctx, numbered(sent))
 		if err != nil {
 			t.Fatalf("send: %v", err)
