@@ -31,10 +31,14 @@ type ledger struct {
 	budget
 	whole   *budget
 	settled int64 // the part of queued that whole knows of
+	closed  bool
 }
 
 func (l *ledger) add(n int64) {
 	queued := l.queued.Add(n)
+	if l.closed {
+		return
+	}
 	if off := queued - l.settled; off >= settleStep || off <= -settleStep || (queued == 0 && off != 0) {
 		l.whole.queued.Add(off)
 		l.settled = queued
@@ -44,4 +48,11 @@ func (l *ledger) add(n int64) {
 func (l *ledger) join(n int64) {
 	l.members.Add(n)
 	l.whole.members.Add(n)
+}
+
+// close takes what is left of l out of the whole.
+func (l *ledger) close() {
+	l.closed = true
+	l.whole.queued.Add(-l.settled)
+	l.settled = 0
 }

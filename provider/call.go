@@ -25,6 +25,7 @@ type Call struct {
 	Args []byte
 
 	id       uint32    // 0: a post, without a reply of its own
+	post     uint64    // of a post: which one of the resource's it is
 	resource *Resource // that Handle names, or nil
 	size     int       // of the arguments
 	timeout  time.Duration
@@ -67,6 +68,9 @@ func (c *Call) Reply(r Result, err error) {
 		}
 		return
 	}
+	if c.ctx != nil {
+		return // what Handle returns is the reply
+	}
 	p := c.Session.process
 	p.mu.Lock()
 	first := !c.ended
@@ -77,18 +81,36 @@ func (c *Call) Reply(r Result, err error) {
 	}
 	p.mu.Unlock()
 	if first {
+		p.hold(-c.cost())
 		c.answer(r, err)
 	}
+}
+
+// parkedCost is about what a parked call costs besides its arguments.
+const parkedCost = 512
+
+func (c *Call) cost() int64 { return int64(c.size + parkedCost) }
+
+// hold counts memory for parked calls, here and in the provider's budget.
+func (p *process) hold(n int64) {
+	p.parked.Add(n)
+	p.p.budget.queued.Add(n)
 }
 
 // answer tells the client how the call ended.
 func (c *Call) answer(r Result, err error) {
 	p := c.Session.process
 	if c.resource != nil {
-		c.resource.settle(c.size, c.id == 0, err)
+		c.resource.settle(c.size, c.post, err)
 	}
 	if c.id == 0 {
+		if r.Resource != nil {
+			go r.Resource.Close() // nobody will ever know it; not here, where locks may be held
+		}
 		return
+	}
+	if limit := maxResult * p.p.options.Limits.Message; len(r.Body) > limit {
+		r, err = Result{}, wire.CheckMessage(len(r.Body), limit)
 	}
 	reply := wire.ProviderEntry{Kind: wire.Reply, Call: c.id}
 	switch {
@@ -108,6 +130,9 @@ func (c *Call) answer(r Result, err error) {
 	}
 }
 
+// maxResult is how many times the limit for messages a result may have.
+const maxResult = 4
+
 // Park keeps a call beyond the inline handler: it returns the call to be kept,
 // with arguments of its own, which is to be ended by Reply. When the client
 // cancels it, its time is over ([context.DeadlineExceeded]) or its session ends
@@ -121,6 +146,7 @@ func (c *Call) Park(cancel func(cause error)) *Call {
 	kept.parked, kept.cancel = true, cancel
 	c.ended = true // whoever kept it replies
 	p := c.Session.process
+	p.hold(kept.cost())
 	p.mu.Lock()
 	p.calls[&kept] = struct{}{}
 	over := c.Session.ending
@@ -148,7 +174,7 @@ func (c *Call) abort(cause error) {
 	}
 	p.mu.Unlock()
 	if cancel != nil {
-		cancel(cause)
+		_ = p.p.guard("cancel", func() { cancel(cause) })
 	}
 	if i >= 0 {
 		c.answer(Result{}, cause)
@@ -174,6 +200,7 @@ func (p *process) abortParked(cause error) {
 type workers struct {
 	running int
 	waiting []*Call
+	begun   chan struct{} // closed when the last call that was given a goroutine begins
 }
 
 // dispatch starts c on a goroutine of its own, or lets it wait for one. The calls
@@ -212,7 +239,7 @@ func (p *process) enqueue(c *Call) error {
 // startLocked starts the waiting calls that may run.
 func (p *process) startLocked() {
 	w := &p.workers
-	for i := 0; i < len(w.waiting) && w.running < p.p.options.Limits.Calls; {
+	for i := 0; i < len(w.waiting) && w.running < p.p.options.Limits.Calls && !p.out.unreadAnswers(); {
 		c := w.waiting[i]
 		if c.Session.ending || (c.Session.service.sequential && c.Session.busy) {
 			i++
@@ -221,7 +248,24 @@ func (p *process) startLocked() {
 		w.waiting = append(w.waiting[:i], w.waiting[i+1:]...)
 		w.running++
 		c.Session.busy = true
-		p.p.tasks.Go(func() { p.run(c) })
+		before, begun := w.begun, make(chan struct{})
+		w.begun = begun
+		p.p.tasks.Go(func() {
+			if before != nil {
+				<-before
+			}
+			close(begun)
+			p.run(c)
+		})
+	}
+}
+
+// resume starts calls that waited for answers to be read.
+func (p *process) resume() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.workers.waiting) > 0 {
+		p.startLocked()
 	}
 }
 

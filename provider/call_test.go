@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,12 +71,16 @@ func TestSequentialServiceServesOneCallAtATime(t *testing.T) {
 
 // overlap is a service that notes the order in which its calls start.
 type overlap struct {
-	step  chan struct{}
+	step chan struct{}
+
+	mu    sync.Mutex
 	order []byte
 }
 
 func (o *overlap) Handle(_ context.Context, c *Call) (Result, error) {
+	o.mu.Lock()
 	o.order = append(o.order, c.Args[0])
+	o.mu.Unlock()
 	<-o.step
 	return Result{}, nil
 }
@@ -163,6 +170,76 @@ func TestPostsAreReported(t *testing.T) {
 		peer.send(gone)
 		if e := peer.expect(wire.Posted); e.Handle != gone.Handle || e.Refused != 1 || e.Failure.Err() != api.ErrUnknownHandle {
 			t.Errorf("unknown handle: %+v", e)
+		}
+	})
+}
+
+func TestCallsBeginInOrder(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // else two that begin one after the other may overtake each other then
+	bubble(t, Options{}, func(t *testing.T, p *Provider, _ *echo) {
+		selector := api.Selector{UUID: "test/order", Major: 1}
+		s := &overlap{step: make(chan struct{})}
+		if err := p.Provide(selector, s, ServiceOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		peer := greetRaw(t, p, 1)
+		session := peer.open(selector)
+		var calls []wire.ClientEntry
+		for i := range 8 {
+			calls = append(calls, wire.ClientEntry{Kind: wire.Invoke, Call: uint32(100 + i), Session: session, Args: []byte{byte(i)}})
+		}
+		peer.send(calls...)
+		synctest.Wait()
+		close(s.step)
+		for _, e := range calls {
+			peer.reply(e.Call)
+		}
+		if want := []byte{0, 1, 2, 3, 4, 5, 6, 7}; !bytes.Equal(s.order, want) {
+			t.Errorf("began %v", s.order)
+		}
+	})
+}
+
+func TestFlushWaitsForEarlierPostsAndNoOthers(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
+		peer := greetRaw(t, p, 1)
+		session := peer.open(echoSelector)
+		handle := peer.ask(wire.ClientEntry{Kind: wire.Invoke, Session: session, Method: methodMakeNow}).Handle
+		post := func(m api.Method) wire.ClientEntry {
+			return wire.ClientEntry{Kind: wire.Invoke, Session: session, Handle: handle, Method: m}
+		}
+		flush := wire.ClientEntry{Kind: wire.Flush, Handle: handle}
+		// The first is parked; the second ends at once; a call with a reply comes between.
+		peer.send(post(methodPark), flush, post(methodInline))
+		peer.ask(post(methodInline))
+		peer.send(flush)
+		synctest.Wait()
+		peer.ask(wire.ClientEntry{Kind: wire.Ping})
+		for _, e := range peer.seen {
+			if e.Kind == wire.Posted && e.Ended > 0 {
+				t.Fatalf("told %+v while the first post waits", e)
+			}
+		}
+		peer.ask(post(methodRelease))
+		ended := uint32(0)
+		for ended < 2 {
+			ended += peer.expect(wire.Posted).Ended
+		}
+		if ended != 2 {
+			t.Errorf("%d posts ended, want 2", ended)
+		}
+	})
+}
+
+func TestPostedResourceIsClosed(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
+		peer := greetRaw(t, p, 1)
+		session := peer.open(echoSelector)
+		handle := peer.ask(wire.ClientEntry{Kind: wire.Invoke, Session: session, Method: methodMakeNow}).Handle
+		peer.send(wire.ClientEntry{Kind: wire.Invoke, Session: session, Handle: handle, Method: methodMakeNow})
+		synctest.Wait()
+		if n := len(slices.Collect(p.Resources())); n != 1 {
+			t.Errorf("%d resources, want that which is known alone", n)
 		}
 	})
 }

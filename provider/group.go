@@ -102,8 +102,8 @@ func (g *Group) Append(n *Notification, except *Resource) (receivers int) {
 		receivers += queued
 	}
 	for _, r := range overflowing {
-		r.overflow(n)
-		if r.out.notify(r, n) == nil {
+		_ = r.session.process.p.guard("Overflow", func() { r.overflow(n) })
+		if r.out.notify(r, n, true) == nil {
 			receivers++
 		}
 	}

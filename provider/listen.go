@@ -72,8 +72,7 @@ func (p *Provider) Listen(e api.Endpoint) (api.Endpoint, error) {
 // open makes the provider's Close shut the front, and wait for it.
 func (f *front) open() error {
 	f.opening.Do(func() {
-		f.p.attached.Add(1) // for clear
-		f.opened = f.p.onClose(f.close)
+		f.opened = f.p.onClose(f.close) // clear is what it waits for
 	})
 	return f.opened
 }

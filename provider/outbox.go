@@ -18,10 +18,12 @@ type outbox struct {
 	mu      sync.Mutex
 	wake    sync.Cond // of the writer
 	items   []item
-	unsent  int  // items put in that have not left yet
-	control int  // bytes of entries other than notifications
-	blocked int  // resources whose queue waits for credit
-	closed  bool // nothing is put in any more
+	unsent  int    // items put in that have not left yet
+	control int    // bytes of entries other than notifications and answers
+	answers int    // bytes of large entries, which are answers
+	blocked int    // resources whose queue waits for credit
+	overrun func() // called once, on a goroutine of its own, when too much is unread
+	closed  bool   // nothing is put in any more
 	drained chan struct{}
 }
 
@@ -33,31 +35,52 @@ type item struct {
 	many  []*Resource // the receivers; the slice is never changed
 }
 
-// maxControl bounds the bytes of entries other than notifications. A client gets
-// there only by asking without end and never reading.
-const maxControl = 8 << 20
+// What may be unread of entries other than notifications. A client exceeds it
+// only by asking without end and never reading.
+const (
+	maxControl = 8 << 20
+	// maxAnswers is for entries of more than largeEntry bytes. Calls wait to be
+	// started while manyAnswers are unread.
+	maxAnswers  = 128 << 20
+	manyAnswers = 8 << 20
+	largeEntry  = 4 << 10
+	// itemCost is what an entry costs besides its bytes.
+	itemCost = 128
+)
 
-func newOutbox(limit int64, whole *budget) *outbox {
-	o := &outbox{ledger: ledger{budget: budget{limit: limit}, whole: whole}}
+func newOutbox(limit int64, whole *budget, overrun func()) *outbox {
+	o := &outbox{overrun: overrun, ledger: ledger{budget: budget{limit: limit}, whole: whole}}
 	o.wake.L = &o.mu
 	return o
 }
 
-// put appends an entry, and reports false when the client owes too much reading.
-func (o *outbox) put(e *wire.ProviderEntry) bool {
+// put appends an entry.
+func (o *outbox) put(e *wire.ProviderEntry) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.putLocked(e)
+	o.putLocked(e)
 }
 
-func (o *outbox) putLocked(e *wire.ProviderEntry) bool {
+func (o *outbox) putLocked(e *wire.ProviderEntry) {
 	if o.closed {
-		return true
+		return
 	}
 	entry := wire.AppendProvider(nil, e)
-	o.control += len(entry)
+	o.countLocked(entry, 1)
 	o.appendLocked(item{entry: entry})
-	return o.control <= maxControl
+	if (o.control > maxControl || o.answers > maxAnswers) && o.overrun != nil {
+		go o.overrun()
+		o.overrun = nil
+	}
+}
+
+// countLocked counts an entry that comes, or one that goes if sign is -1.
+func (o *outbox) countLocked(entry []byte, sign int) {
+	if len(entry) > largeEntry {
+		o.answers += sign * len(entry)
+	} else {
+		o.control += sign * (len(entry) + itemCost)
+	}
 }
 
 func (o *outbox) appendLocked(it item) {
@@ -129,7 +152,7 @@ func (o *outbox) sent(items []item, watchers []*Resource) []*Resource {
 	for i := range items {
 		switch it := &items[i]; {
 		case it.n == nil:
-			o.control -= len(it.entry)
+			o.countLocked(it.entry, -1)
 		case it.one != nil:
 			left(it.one, it.n.charge())
 		default:
@@ -171,12 +194,15 @@ func (o *outbox) takes(r *Resource, held int64, n *Notification) bool {
 		!o.ledger.full(held, n.Urgent) && !o.ledger.whole.full(held, n.Urgent))
 }
 
-// notify queues n for r.
-func (o *outbox) notify(r *Resource, n *Notification) error {
+// notify queues n for r, whether it fits or not if force is set.
+func (o *outbox) notify(r *Resource, n *Notification, force bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || r.queue.closed {
+	switch {
+	case o.closed || r.queue.closed:
 		return api.ErrClosed
+	case !force && !o.fits(r, n):
+		return api.ErrFull
 	}
 	if o.pushLocked(r, n) {
 		o.appendLocked(item{n: n, one: r})
@@ -249,7 +275,11 @@ func (o *outbox) update(r *Resource, change func(*queue)) {
 	defer o.mu.Unlock()
 	wasBlocked, before := r.queue.blocked(), r.queue.bytes()
 	change(&r.queue)
-	for n := r.queue.pull(); n != nil && !o.closed; n = r.queue.pull() {
+	for !o.closed {
+		n := r.queue.pull()
+		if n == nil {
+			break
+		}
 		o.appendLocked(item{n: n, one: r})
 	}
 	if wasBlocked {
@@ -262,4 +292,18 @@ func (o *outbox) update(r *Resource, change func(*queue)) {
 	r.held.Store(after)
 	o.ledger.add(after - before)
 	o.noteDrainedLocked()
+}
+
+// unreadAnswers reports whether so much is unread that calls have to wait.
+func (o *outbox) unreadAnswers() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.answers > manyAnswers
+}
+
+// bury takes the process out of the provider's budget. Its writer has ended.
+func (o *outbox) bury() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ledger.close()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"crier.local/api"
@@ -26,6 +27,10 @@ type process struct {
 	instance api.InstanceID
 	gone     chan struct{} // closed when it is buried
 	inline   Call          // the reader's: the call it has at hand
+
+	parked atomic.Int64 // bytes of parked calls
+
+	greeted bool // the hello has come; guarded by the provider's lock
 
 	mu        sync.Mutex
 	sessions  map[api.SessionID]*Session
@@ -56,28 +61,56 @@ const linger = time.Second
 func (p *Provider) attach(stream wire.Stream, peer peer) error {
 	proc := &process{
 		p: p, peer: peer, stream: stream,
-		out:      newOutbox(p.options.Limits.ProcessQueue, &p.budget),
 		gone:     make(chan struct{}),
 		sessions: map[api.SessionID]*Session{},
 		calls:    map[*Call]struct{}{},
 	}
+	proc.out = newOutbox(p.options.Limits.ProcessQueue, &p.budget, proc.overrun)
+	refused := p.enter(proc)
+	deadline := time.AfterFunc(greetingTime, proc.late)
+	defer deadline.Stop()
 	writer := make(chan struct{})
 	go func() {
 		defer close(writer)
 		proc.write()
 	}()
-	err, refused := proc.read()
+	var err error
+	if refused == nil {
+		err, refused = proc.read()
+	}
 	if refused != nil {
-		p.log.Warn("ending a process", "process", peer.identity.String(), "error", refused)
-		proc.expel(api.ReasonLimit, refused)
+		proc.refuse(refused)
 		err = proc.drainInput()
 	}
 	proc.bury(proc.causeOfDeath(err))
 	proc.out.finish(nil)
 	peer.end()
 	<-writer
+	proc.out.bury()
 	p.depart(proc)
 	return err
+}
+
+// refuse sends a process away for what it did, or because the provider is going.
+func (proc *process) refuse(why error) {
+	if errors.Is(why, errGoingAway) {
+		proc.expel(api.ReasonGoingAway, why)
+		return
+	}
+	proc.expel(api.ReasonLimit, why)
+	proc.p.log.Warn("ended a process", "process", proc.peer.identity.String(), "error", why)
+}
+
+// overrun sends away a process that does not read what it asks for.
+func (proc *process) overrun() {
+	proc.expel(api.ReasonLimit, fmt.Errorf("%w: too many answers are unread", api.ErrTooMany))
+}
+
+// late sends away a process that has not said hello in time.
+func (proc *process) late() {
+	if !proc.p.hasGreeted(proc) {
+		proc.expel(api.ReasonLimit, fmt.Errorf("no hello within %s", greetingTime))
+	}
 }
 
 // causeOfDeath tells why a stream is over whose Recv returned err. An orderly
@@ -103,7 +136,9 @@ func (proc *process) read() (err, refused error) {
 	var batch wire.Batch
 	var entry wire.ClientEntry
 	for {
-		if err := proc.stream.Recv(&batch); err != nil {
+		if err := proc.stream.Recv(&batch); errors.Is(err, api.ErrTooLarge) {
+			return nil, err
+		} else if err != nil {
 			return err, nil
 		}
 		reader := wire.NewReader(batch.Data)
@@ -138,9 +173,7 @@ func (proc *process) greet(e *wire.ClientEntry) error {
 		return fmt.Errorf("wire version %d, this provider speaks %d", e.Version, api.WireVersion)
 	}
 	proc.instance = e.Instance
-	if err := p.arrive(proc); err != nil {
-		return err
-	}
+	p.greet(proc)
 	proc.peer.greeted()
 	proc.put(&wire.ProviderEntry{Kind: wire.Welcome, Welcome: p.terms()})
 	return nil
@@ -192,17 +225,17 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 	if e.Call == 0 && e.Handle == 0 {
 		return fmt.Errorf("a call with neither a number nor a handle")
 	}
-	if r != nil {
-		if err := r.admit(len(e.Args)); err != nil {
-			return err
-		}
-	}
 	c := &proc.inline
 	*c = Call{
 		Session: s, Method: e.Method, Handle: e.Handle, Args: e.Args,
 		id: e.Call, resource: r, size: len(e.Args), timeout: e.Timeout,
 	}
 	var err error
+	if r != nil {
+		if c.post, err = r.admit(len(e.Args), e.Call == 0); err != nil {
+			return err
+		}
+	}
 	switch {
 	case s == nil:
 		err = fmt.Errorf("session %d: %w", e.Session, api.ErrClosed)
@@ -210,6 +243,8 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 		err = api.ErrUnknownHandle
 	case proc.p.refusing.Load():
 		err = errGoingAway
+	case proc.parked.Load() > proc.p.options.Limits.ProcessQueue:
+		err = fmt.Errorf("%w: calls of the process that wait hold too much", api.ErrFull)
 	default:
 		err = wire.CheckMessage(len(e.Args), proc.p.options.Limits.Message+api.ArgsSlack)
 	}
@@ -217,15 +252,15 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 	case err != nil && r != nil:
 		c.answer(Result{}, err)
 	case err != nil:
-		proc.refuse(e, err)
+		proc.decline(e, err)
 	case !s.service.handleInline(c):
 		proc.dispatch(*c)
 	}
 	return nil
 }
 
-// refuse answers a call that concerns no resource there is.
-func (proc *process) refuse(e *wire.ClientEntry, err error) {
+// decline answers a call that concerns no resource there is.
+func (proc *process) decline(e *wire.ClientEntry, err error) {
 	if e.Call != 0 {
 		proc.put(&wire.ProviderEntry{Kind: wire.Reply, Call: e.Call, Failure: api.FailureOf(err)})
 		return
@@ -237,6 +272,9 @@ func (proc *process) refuse(e *wire.ClientEntry, err error) {
 // open opens a session of the service that the client asks for.
 func (proc *process) open(e *wire.ClientEntry) {
 	svc, err := proc.p.service(e.Selector)
+	if n := proc.sessionCount(); err == nil && n >= maxSessions {
+		err = fmt.Errorf("%w: the process has %d sessions open", api.ErrTooMany, n)
+	}
 	if err == nil && !proc.p.sessionBegins() {
 		err = errGoingAway
 	}
@@ -248,25 +286,29 @@ func (proc *process) open(e *wire.ClientEntry) {
 		process: proc, service: svc, id: proc.p.sessions.take(), asked: e.Selector,
 		since: time.Now(), resources: map[api.Handle]*Resource{},
 	}
+	if opener, ok := svc.handler.(SessionOpener); ok {
+		_ = proc.p.guard("SessionOpened", func() { opener.SessionOpened(s) })
+	}
 	proc.mu.Lock()
 	proc.sessions[s.id] = s
 	over := proc.buried
 	proc.mu.Unlock()
-	if opener, ok := svc.handler.(SessionOpener); ok {
-		_ = proc.p.guard("SessionOpened", func() { opener.SessionOpened(s) })
-	}
 	proc.put(&wire.ProviderEntry{Kind: wire.Opened, Call: e.Call, Session: s.id, Provided: svc.selector})
 	if over {
 		proc.endSessions([]*Session{s}, api.ReasonGoingAway)
 	}
 }
 
-// put sends an entry. A client that owes too much reading is sent away.
-func (proc *process) put(e *wire.ProviderEntry) {
-	if !proc.out.put(e) {
-		go proc.expel(api.ReasonLimit, fmt.Errorf("%w: answers of %d bytes are unread", api.ErrTooMany, maxControl))
-	}
+// maxSessions is how many sessions a process may have open.
+const maxSessions = 1024
+
+func (proc *process) sessionCount() int {
+	proc.mu.Lock()
+	defer proc.mu.Unlock()
+	return len(proc.sessions)
 }
+
+func (proc *process) put(e *wire.ProviderEntry) { proc.out.put(e) }
 
 func (proc *process) session(id api.SessionID) *Session {
 	proc.mu.Lock()
@@ -352,12 +394,13 @@ func (proc *process) write() {
 			}
 			watchers = proc.out.sent(rest[:n], watchers[:0])
 			for _, r := range watchers {
-				r.progress()
+				r.moved()
 			}
 			rest = rest[n:]
 		}
 		clear(items)
 		spare = items[:0]
+		proc.resume()
 	}
 }
 

@@ -1,9 +1,11 @@
 package provider
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,21 +190,94 @@ func TestCloseIsBounded(t *testing.T) {
 }
 
 func TestUnreadAnswersAreBounded(t *testing.T) {
+	flood := map[string]func(session api.SessionID, handle api.Handle) wire.ClientEntry{
+		"pings": func(api.SessionID, api.Handle) wire.ClientEntry { return wire.ClientEntry{Kind: wire.Ping, Call: 5} },
+		"flushes": func(_ api.SessionID, handle api.Handle) wire.ClientEntry {
+			return wire.ClientEntry{Kind: wire.Flush, Handle: handle}
+		},
+	}
+	for name, entry := range flood {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, Options{}, func(t *testing.T, p *Provider, _ *echo) {
+				peer := greetRaw(t, p, 1)
+				session := peer.open(echoSelector)
+				handle := peer.ask(wire.ClientEntry{Kind: wire.Invoke, Session: session, Method: methodMakeNow}).Handle
+				e := entry(session, handle)
+				var batch []byte
+				for range 1000 {
+					batch = wire.AppendClient(batch, &e)
+				}
+				for range 1000 {
+					if peer.stream.Send(&wire.Batch{Data: batch}) != nil {
+						break // sent away
+					}
+					synctest.Wait()
+				}
+				<-time.After(2 * linger)
+				synctest.Wait()
+				if left := len(p.snapshot()); left > 0 {
+					t.Error("it was not sent away")
+				}
+			})
+		})
+	}
+}
+
+func TestLargeAnswersWaitToBeRead(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, p *Provider, _ *echo) {
 		peer := greetRaw(t, p, 1)
 		session := peer.open(echoSelector)
-		args := make([]byte, 1<<20)
-		for range 64 {
-			e := wire.ClientEntry{Kind: wire.Invoke, Call: 5, Session: session, Method: methodEcho, Args: args}
-			if peer.stream.Send(&wire.Batch{Data: wire.AppendClient(nil, &e)}) != nil {
-				break // sent away
-			}
-			synctest.Wait()
+		var calls []uint32
+		for range 60 {
+			calls = append(calls, peer.call(wire.ClientEntry{Kind: wire.Invoke, Session: session, Method: methodEcho, Args: make([]byte, 1<<20)}))
 		}
-		<-time.After(2 * linger)
 		synctest.Wait()
-		if left := len(p.snapshot()); left > 0 {
-			t.Error("it was not sent away")
+		for _, call := range calls {
+			if reply := peer.reply(call); len(reply.Body) != 1<<20 {
+				t.Fatalf("call %d: %d bytes, %v", call, len(reply.Body), reply.Failure.Err())
+			}
 		}
 	})
+}
+
+func TestCloseEndsWhoNeverGreeted(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, p *Provider, _ *echo) {
+		peer := attachRaw(t, p)
+		synctest.Wait()
+		start := time.Now()
+		p.Close()
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("close took %s", took)
+		}
+		if farewell := peer.expectEnd(); farewell.Reason != api.ReasonGoingAway || !farewell.Final {
+			t.Errorf("farewell %+v", farewell)
+		}
+	})
+}
+
+func TestHelloHasADeadline(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, p *Provider, _ *echo) {
+		peer := attachRaw(t, p)
+		if farewell := peer.expectEnd(); !strings.Contains(farewell.Failure.Text, "no hello") {
+			t.Errorf("farewell %+v", farewell)
+		}
+	})
+}
+
+func TestAttachDuringClose(t *testing.T) {
+	for range 100 {
+		p := New(Options{})
+		var attaching sync.WaitGroup
+		for range 4 {
+			attaching.Go(func() {
+				ctx, die := context.WithCancel(t.Context())
+				defer die()
+				if _, err := p.Local().Attach(ctx); err != nil && !errors.Is(err, api.ErrClosed) {
+					t.Error(err)
+				}
+			})
+		}
+		p.Close()
+		attaching.Wait()
+	}
 }

@@ -155,8 +155,12 @@ func (p *Provider) Local() wire.Transport { return local{p} }
 type local struct{ p *Provider }
 
 func (l local) Attach(ctx context.Context) (wire.Stream, error) {
+	if err := l.p.begin(); err != nil {
+		return nil, err
+	}
 	client, server, end := wire.Pipe(ctx)
-	l.p.attached.Go(func() {
+	go func() {
+		defer l.p.attached.Done()
 		_ = l.p.attach(server, peer{
 			identity: api.Identity{
 				UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PID: int32(os.Getpid()), Local: true,
@@ -166,8 +170,20 @@ func (l local) Attach(ctx context.Context) (wire.Stream, error) {
 			reason:  func(error) api.Reason { return api.ReasonDied },
 			end:     end,
 		})
-	})
+	}()
 	return client, nil
+}
+
+// begin makes Close wait for something that calls attached.Done at its end. It
+// fails once p is closing.
+func (p *Provider) begin() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return errGoingAway
+	}
+	p.attached.Add(1)
+	return nil
 }
 
 // Resources yields the resources there are at the moment of the call.
@@ -195,32 +211,45 @@ func (p *Provider) snapshot() []*process {
 	return all
 }
 
-// arrive registers a process that has greeted, once the same client's former
-// stream is buried, so that nobody meets its own ghost.
-func (p *Provider) arrive(proc *process) error {
+// enter registers a process, so that Close finds it. It fails once p is closing.
+func (p *Provider) enter(proc *process) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return errGoingAway
+	}
+	p.processes[proc] = struct{}{}
+	return nil
+}
+
+// greet notes that a process has greeted, once the same client's former stream
+// is buried, so that nobody meets its own ghost.
+func (p *Provider) greet(proc *process) {
 	for {
 		p.mu.Lock()
-		if p.closing {
-			p.mu.Unlock()
-			return errGoingAway
-		}
 		ghost := p.ghostLocked(proc)
-		if ghost == nil {
-			p.processes[proc] = struct{}{}
-			p.mu.Unlock()
-			return nil
-		}
+		proc.greeted = ghost == nil
 		p.mu.Unlock()
+		if ghost == nil {
+			return
+		}
 		ghost.expel(api.ReasonReplaced, fmt.Errorf("%w: attached again", api.ErrClosed))
 		p.depart(ghost)
 	}
+}
+
+func (p *Provider) hasGreeted(proc *process) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return proc.greeted
 }
 
 func (p *Provider) ghostLocked(proc *process) *process {
 	a := proc.peer.identity
 	for other := range p.processes {
 		b := other.peer.identity
-		if other.instance == proc.instance && a.UID == b.UID && a.Local == b.Local && a.Subject == b.Subject {
+		if other.greeted && other != proc && other.instance == proc.instance &&
+			a.UID == b.UID && a.Local == b.Local && a.Subject == b.Subject {
 			return other
 		}
 	}
@@ -273,19 +302,16 @@ func (p *Provider) Wait(ctx context.Context) error {
 	}
 }
 
-// onClose registers what Close is to shut before anything else. If p is closing
-// already, it shuts it at once and returns an error.
+// onClose registers what Close is to shut before anything else, and then waits
+// for: attached.Done is to be called when it is over. It fails once p is closing.
 func (p *Provider) onClose(shut func()) error {
 	p.mu.Lock()
-	closing := p.closing
-	if !closing {
-		p.doors = append(p.doors, shut)
+	defer p.mu.Unlock()
+	if p.closing {
+		return errGoingAway
 	}
-	p.mu.Unlock()
-	if closing {
-		shut()
-		return fmt.Errorf("%s: %w", p, api.ErrClosed)
-	}
+	p.attached.Add(1)
+	p.doors = append(p.doors, shut)
 	return nil
 }
 
@@ -312,9 +338,24 @@ func (p *Provider) Close() error {
 		go proc.expel(api.ReasonGoingAway, errGoingAway)
 	}
 	p.attached.Wait()
-	p.tasks.Wait()
+	p.awaitTasks()
 	close(p.closed)
 	return nil
+}
+
+// awaitTasks waits for handlers that still run, but not for one that does not
+// heed the end of its context.
+func (p *Provider) awaitTasks() {
+	over := make(chan struct{})
+	go func() {
+		p.tasks.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-time.After(p.options.Limits.Drain):
+		p.log.Warn("closed while a handler still runs")
+	}
 }
 
 // errGoingAway is what is told to whoever wants something of a provider that stops.

@@ -117,6 +117,9 @@ func (q *queue) shed(tooMuch func() bool, dropped func(*Notification)) {
 
 // swapHead replaces the record before the backlog.
 func (q *queue) swapHead(next func(old *Notification) *Notification) {
+	if q.closed {
+		return
+	}
 	old := q.head
 	if old != nil {
 		q.waiting -= old.charge()

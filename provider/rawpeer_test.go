@@ -171,14 +171,16 @@ var echoSelector = api.Selector{UUID: "test/echo", Major: 1, Minor: 2}
 
 // The methods of the service echo.
 const (
-	methodEcho    api.Method = iota // returns its arguments
-	methodBlock                     // waits for release, or for its context
-	methodMake                      // makes a notifiable resource and notifies it before it returns
-	methodPlain                     // makes one that is not notifiable
-	methodPanic                     //
-	methodInline                    // inline: on a handle, replies at once; refuses "no"
-	methodPark                      // inline: stays parked until canceled
-	methodMakeNow                   // inline: as methodMake
+	methodEcho      api.Method = iota // returns its arguments
+	methodBlock                       // waits for release, or for its context
+	methodMake                        // makes a notifiable resource and notifies it before it returns
+	methodPlain                       // makes one that is not notifiable
+	methodPanic                       //
+	methodInline                      // inline: on a handle, replies at once; refuses "no"
+	methodPark                        // inline: stays parked until canceled
+	methodMakeNow                     // inline: as methodMake
+	methodRelease                     // inline: ends what is parked
+	methodStillborn                   // makes a resource and closes it before it returns
 )
 
 // echo is a service for tests of the runtime.
@@ -191,6 +193,7 @@ type echo struct {
 	closed []api.Reason
 	ended  [][]api.SessionID
 	causes []error // of parked calls
+	parked []*Call
 }
 
 func (s *echo) Handle(ctx context.Context, c *Call) (Result, error) {
@@ -206,6 +209,10 @@ func (s *echo) Handle(ctx context.Context, c *Call) (Result, error) {
 		}
 	case methodMake, methodPlain:
 		return s.make(c)
+	case methodStillborn:
+		result, err := s.make(c)
+		result.Resource.CloseWith(api.ReasonSlow, "never lived")
+		return result, err
 	case methodPanic:
 		panic("test")
 	}
@@ -230,6 +237,14 @@ func (s *echo) HandleInline(c *Call) bool {
 			s.causes = append(s.causes, cause)
 			kept.Reply(Result{}, cause)
 		})
+		s.parked = append(s.parked, kept)
+	case methodRelease:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, kept := range s.parked {
+			kept.Reply(Result{}, nil)
+		}
+		c.Reply(Result{}, nil)
 	case methodMakeNow:
 		c.Reply(s.make(c))
 	default:

@@ -28,6 +28,7 @@ type Resource struct {
 	queue         queue
 	watched       bool
 	taken         uint64
+	last          *wire.ProviderEntry // its end, to be told once the client knows the handle
 	receiveWindow int64
 	inbound       inbound
 }
@@ -67,11 +68,15 @@ const (
 
 // inbound counts the calls on a resource. The outbox's lock guards it.
 type inbound struct {
-	window   int64 // bytes that calls on the resource may take
-	left     int64 // of it
-	received uint64
-	ended    uint64
-	flushAt  uint64 // report when that many have ended; 0: nobody asked
+	window int64 // bytes that calls on the resource may take
+	left   int64 // of it
+
+	// Posts are numbered. The client is told how many of the first have ended, so
+	// that what it counts as ended is never a later one.
+	received uint64           // posts
+	ended    uint64           // posts, up to which all have
+	early    map[uint64]error // how later ones did
+	flushes  []uint64         // report when all posts up to these have ended; rising
 	report   wire.ProviderEntry
 }
 
@@ -93,10 +98,7 @@ func (r *Resource) Notify(n *Notification) error {
 	if limit := r.session.process.p.options.Limits.HardTop; len(n.Body) > limit {
 		return wire.CheckMessage(len(n.Body), limit)
 	}
-	if !r.out.fits(r, n) {
-		return api.ErrFull
-	}
-	return r.out.notify(r, n)
+	return r.out.notify(r, n, false)
 }
 
 // NotifyAll queues n for each of the resources that can take it, and returns for
@@ -166,7 +168,14 @@ func (r *Resource) NotifyAndClose(n *Notification) error {
 	if !r.handle.Notifiable() {
 		return api.ErrNotNotifiable
 	}
-	if !r.end(api.ReasonClosed, &wire.ProviderEntry{Reason: api.ReasonClosed, Body: n.Body}) {
+	if limit := r.session.process.p.options.Limits.HardTop; len(n.Body) > limit {
+		return wire.CheckMessage(len(n.Body), limit)
+	}
+	body := n.Body
+	if body == nil {
+		body = []byte{} // nil would be none
+	}
+	if !r.end(api.ReasonClosed, &wire.ProviderEntry{Reason: api.ReasonClosed, Body: body}) {
 		return api.ErrClosed
 	}
 	return nil
@@ -189,13 +198,31 @@ func (r *Resource) end(reason api.Reason, last *wire.ProviderEntry) bool {
 	r.session.closings.Done()
 	if last != nil {
 		last.Kind, last.Handle = wire.Closed, r.handle
-		r.out.put(last)
+		r.tell(last)
 	}
 	return true
 }
 
+// tell sends r's last entry, behind the reply that makes r known.
+func (r *Resource) tell(last *wire.ProviderEntry) {
+	r.out.mu.Lock()
+	defer r.out.mu.Unlock()
+	if r.queue.held {
+		r.last = last
+		return
+	}
+	r.out.putLocked(last)
+}
+
 // born lets notifications out: the client knows the handle.
-func (r *Resource) born() { r.out.update(r, func(q *queue) { q.held = false }) }
+func (r *Resource) born() {
+	r.out.update(r, func(q *queue) {
+		if q.held = false; r.last != nil {
+			r.out.putLocked(r.last)
+			r.last = nil
+		}
+	})
+}
 
 // grant returns credit that the client gave.
 func (r *Resource) grant(bytes uint32) error {
@@ -211,32 +238,62 @@ func (r *Resource) grant(bytes uint32) error {
 		watched = r.watched
 	})
 	if watched {
-		r.progress()
+		r.moved()
 	}
 	return err
 }
 
-// admit counts a call of n bytes that arrives on r.
-func (r *Resource) admit(n int) error {
-	r.out.mu.Lock()
-	defer r.out.mu.Unlock()
-	if r.inbound.left <= 0 {
-		return fmt.Errorf("call on handle %d without credit", r.handle)
-	}
-	r.inbound.left -= int64(api.Charge(n))
-	r.inbound.received++
-	return nil
-}
+// moved calls the service's Progress.
+func (r *Resource) moved() { _ = r.session.process.p.guard("Progress", r.progress) }
 
-// settle counts the end of a call of n bytes on r, and tells the client if it
-// is worth it. A post is one that has no reply of its own.
-func (r *Resource) settle(n int, post bool, err error) {
+// admit counts a call of n bytes that arrives on r, and returns its number if it
+// is a post: one that has no reply of its own.
+func (r *Resource) admit(n int, post bool) (number uint64, err error) {
 	r.out.mu.Lock()
 	defer r.out.mu.Unlock()
 	in := &r.inbound
-	in.ended++
-	in.report.Bytes += uint32(api.Charge(n))
+	if in.left <= 0 {
+		return 0, fmt.Errorf("call on handle %d without credit", r.handle)
+	}
+	in.left -= int64(api.Charge(n))
 	if post {
+		in.received++
+		number = in.received
+	}
+	return number, nil
+}
+
+// settle counts the end of a call of n bytes on r, and tells the client if it is
+// worth it. number is that of a post, 0 for other calls.
+func (r *Resource) settle(n int, number uint64, err error) {
+	r.out.mu.Lock()
+	defer r.out.mu.Unlock()
+	in := &r.inbound
+	in.report.Bytes += uint32(api.Charge(n))
+	if number != 0 {
+		in.end(number, err)
+	}
+	flushed := false
+	for len(in.flushes) > 0 && in.ended >= in.flushes[0] {
+		in.flushes, flushed = in.flushes[1:], true
+	}
+	if flushed || in.report.Refused > 0 || int64(in.report.Bytes) >= in.window/2 {
+		r.reportLocked()
+	}
+}
+
+// end counts the end of a post, and of those after it that ended before.
+func (in *inbound) end(number uint64, err error) {
+	if number != in.ended+1 {
+		if in.early == nil {
+			in.early = map[uint64]error{}
+		}
+		in.early[number] = err
+		return
+	}
+	for ok := true; ok; err, ok = in.early[in.ended+1] {
+		in.ended++
+		delete(in.early, in.ended)
 		in.report.Ended++
 		if err != nil {
 			if in.report.Refused++; in.report.Refused == 1 {
@@ -244,26 +301,23 @@ func (r *Resource) settle(n int, post bool, err error) {
 			}
 		}
 	}
-	flushed := in.flushAt != 0 && in.ended >= in.flushAt
-	if flushed || in.report.Refused > 0 || int64(in.report.Bytes) >= in.window/2 {
-		r.reportLocked()
-	}
 }
 
-// flush reports as soon as all calls received so far have ended.
+// flush reports as soon as all posts received so far have ended.
 func (r *Resource) flush() {
 	r.out.mu.Lock()
 	defer r.out.mu.Unlock()
-	if r.inbound.flushAt = r.inbound.received; r.inbound.ended >= r.inbound.flushAt {
+	in := &r.inbound
+	switch {
+	case in.ended == in.received:
 		r.reportLocked()
+	case len(in.flushes) == 0 || in.flushes[len(in.flushes)-1] < in.received:
+		in.flushes = append(in.flushes, in.received)
 	}
 }
 
 func (r *Resource) reportLocked() {
 	in := &r.inbound
-	if in.ended >= in.flushAt {
-		in.flushAt = 0
-	}
 	in.left += int64(in.report.Bytes)
 	in.report.Kind, in.report.Handle = wire.Posted, r.handle
 	r.out.putLocked(&in.report)

@@ -148,6 +148,34 @@ func TestNotifyWaitsForCreditAndFills(t *testing.T) {
 	})
 }
 
+func TestResourceClosedBeforeItsReply(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
+		peer := greetRaw(t, p, 1)
+		session := peer.open(echoSelector)
+		peer.call(wire.ClientEntry{Kind: wire.Invoke, Session: session, Method: methodStillborn})
+		reply, err := peer.next()
+		if err != nil || reply.Kind != wire.Reply || reply.Handle == 0 {
+			t.Fatalf("first came %+v, %v", reply, err)
+		}
+		if last := peer.expect(wire.Closed); last.Handle != reply.Handle || last.Reason != api.ReasonSlow {
+			t.Errorf("then came %+v", last)
+		}
+	})
+}
+
+func TestNotifyAndCloseWithNothing(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
+		peer := greetRaw(t, p, 1)
+		peer.ask(wire.ClientEntry{Kind: wire.Invoke, Session: peer.open(echoSelector), Method: methodMakeNow})
+		if err := slices.Collect(p.Resources())[0].NotifyAndClose(&Notification{}); err != nil {
+			t.Fatal(err)
+		}
+		if last := peer.expect(wire.Closed); last.Body == nil {
+			t.Error("the last notification, which is empty, did not come")
+		}
+	})
+}
+
 func TestNotifyAndClose(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
 		peer := greetRaw(t, p, 1)

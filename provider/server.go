@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -159,8 +160,11 @@ func (s *serverStream) Send(b *wire.Batch) error { return s.grpc.SendMsg(b) }
 // Recv fills in the next batch.
 func (s *serverStream) Recv(b *wire.Batch) error {
 	err := s.grpc.RecvMsg(b)
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
 		s.ending.Store(true)
+	case status.Code(err) == codes.ResourceExhausted:
+		return fmt.Errorf("%w: %s", api.ErrTooLarge, status.Convert(err).Message())
 	}
 	return err
 }
@@ -169,7 +173,10 @@ func (s *serverStream) Recv(b *wire.Batch) error {
 // which the other side has no room. A client that ended the stream in order gets
 // the time to read the rest, and gRPC's word that all is well.
 func (s *serverStream) cut() {
-	if !s.ending.Load() {
+	switch {
+	case s.over.Load():
+		return // the connection may carry another stream by now
+	case !s.ending.Load():
 		s.link.Close()
 		return
 	}

@@ -7,11 +7,12 @@ import (
 )
 
 // Handler serves the calls of a service. Handle is called on a goroutine of its
-// own; the calls of a process start in the order in which they came, up to 16 at
-// once, unless the service is sequential. The context ends when the caller
-// cancels or its time is over, and when its session ends. An error goes to the
-// caller, as a sentinel of package api or else as an [*api.CallError]; so does a
-// panic, and nobody else notices.
+// own. The calls of a process begin one after the other, in the order in which
+// they came, and then run at the same time, up to 16, unless the service is
+// sequential: what must not overtake needs that, or an [InlineHandler]. The
+// context ends when the caller cancels or its time is over, and when its session
+// ends. An error goes to the caller, as a sentinel of package api or else as an
+// [*api.CallError]; so does a panic, and nobody else notices.
 type Handler interface {
 	Handle(ctx context.Context, c *Call) (Result, error)
 }
