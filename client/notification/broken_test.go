@@ -15,9 +15,14 @@ type stub struct {
 	result func() []byte
 	events [][]byte
 	bare   bool // without a resource
+
+	refusal error // is the answer; nil for none
 }
 
 func (s *stub) Handle(_ context.Context, c *provider.Call) (provider.Result, error) {
+	if s.refusal != nil {
+		return provider.Result{}, s.refusal
+	}
 	if s.bare {
 		return provider.Result{Body: s.result()}, nil
 	}

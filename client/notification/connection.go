@@ -21,7 +21,8 @@ import (
 // when the context or the link ended, the error wraps [api.ErrOutcomeUnknown];
 // nothing is ever sent twice. At the connection's end, sends and Receive return
 // why: [api.ErrClosed], [api.ErrGone], [api.ErrNameTaken] (somebody took the
-// name while the link was lost), or an [*api.EvictedError].
+// name while the link was lost) or another error of [Client.Connect] that the
+// provider had for it then, or an [*api.EvictedError].
 type Connection struct {
 	client *Client
 	room   string

@@ -2,12 +2,15 @@ package notification
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"crier.local/api"
 )
 
 // How connections are reopened.
 const (
-	// retryPause is between attempts to get one back that was refused.
+	// retryPause is between attempts to get one back that was refused for now.
 	retryPause = 100 * time.Millisecond
 	// retryFor is how long that is tried; it is the provider's stall deadline, by
 	// which whoever holds the name without cause is gone.
@@ -47,8 +50,9 @@ func (c *Client) abandon(err error) {
 }
 
 // reopen reopens those of list that lost their link, over the attachment with
-// that number. Those that are refused, as when somebody else took the name, are
-// tried again for a while. It leaves when the link is lost again.
+// that number. Those that are refused end, except that what may pass, as when
+// somebody else took the name, is tried again for a while. It leaves when the
+// link is lost again.
 func (c *Client) reopen(ctx context.Context, number uint64, list []*Connection) {
 	for deadline := time.Now().Add(retryFor); len(list) > 0; {
 		var refused []*Connection
@@ -56,9 +60,9 @@ func (c *Client) reopen(ctx context.Context, number uint64, list []*Connection) 
 			err := x.reopen(ctx)
 			switch {
 			case err == nil:
-			case !c.holds(ctx, number):
+			case leaves(err) || !c.holds(ctx, number):
 				return
-			case time.Now().Before(deadline):
+			case passes(err) && time.Now().Before(deadline):
 				refused = append(refused, x)
 			default:
 				x.finish(err)
@@ -69,6 +73,17 @@ func (c *Client) reopen(ctx context.Context, number uint64, list []*Connection) 
 			return
 		}
 	}
+}
+
+// leaves reports whether err says that the provider is lost, or about to go:
+// then it refuses everything with [api.ErrClosed] until it has gone.
+func leaves(err error) bool {
+	return errors.Is(err, api.ErrDisconnected) || errors.Is(err, api.ErrGone) || errors.Is(err, api.ErrClosed)
+}
+
+// passes reports whether a refusal may be gone by itself.
+func passes(err error) bool {
+	return errors.Is(err, api.ErrNameTaken) || errors.Is(err, api.ErrTooMany) || errors.Is(err, api.ErrFull)
 }
 
 // holds reports whether the attachment with that number is the last, and ctx on.

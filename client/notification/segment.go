@@ -33,8 +33,7 @@ func (x *Connection) reopen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	report, missing := old.Flush(ctx) // it is over: this does not wait
-	if !x.resume(seg, report, missing) {
+	if !x.resume(ctx, old, seg) {
 		return seg.resource.Close()
 	}
 	return nil
@@ -54,8 +53,10 @@ func (x *Connection) former(ctx context.Context) (*client.Resource, api.Connect)
 	return x.last.resource, x.asked
 }
 
-// resume continues the connection with seg, unless it has ended meanwhile.
-func (x *Connection) resume(seg *segment, report client.Flushed, missing error) bool {
+// resume continues the connection with seg, unless it has ended meanwhile. What
+// became of the posts on old is kept for Flush in the same step: who closes x
+// finds it in one of the two.
+func (x *Connection) resume(ctx context.Context, old *client.Resource, seg *segment) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.overLocked() != nil {
@@ -66,6 +67,7 @@ func (x *Connection) resume(seg *segment, report client.Flushed, missing error) 
 	if !x.asked.SendOnly {
 		x.coming = append(x.coming, seg)
 	}
+	report, missing := old.Flush(ctx) // it is over: this does not wait
 	x.unsaid = sum(x.unsaid, report)
 	if x.missing == nil {
 		x.missing = missing

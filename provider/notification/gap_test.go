@@ -201,6 +201,37 @@ func TestGapIsBeforeWhatDidNotFit(t *testing.T) {
 	})
 }
 
+// A snapshot between the records of those who left together has none whose left
+// came before it.
+func TestGapBetweenDepartures(t *testing.T) {
+	bubble(t, Options{Queue: 200 << 10, Reserve: 1}, func(t *testing.T, h *house) {
+		p := h.attach(t)
+		session := p.open(1)
+		const n = 6000 // in two records, of which the queue holds one
+		var batch []wire.ClientEntry
+		for i := range n {
+			p.calls++
+			batch = append(batch, wire.ClientEntry{Kind: wire.Invoke, Call: p.calls, Session: session, Method: api.MethodConnect,
+				Args: wire.EncodeConnect(api.Connect{Name: fmt.Sprintf("a-connection-with-quite-a-long-name-%06d", i)})})
+		}
+		p.write(batch...)
+		a := h.attach(t).connect(api.Connect{Name: "a", SendOnly: true})
+		g := h.attach(t).connect(api.Connect{Name: "g", Overflow: api.OverflowGap, Presence: true, Window: 1})
+		g.takeAll()
+		known := g.follow(t, nil)
+		if len(known) != n+1 {
+			t.Fatalf("g knows of %d, want %d and itself", len(known), n)
+		}
+		a.send("takes the credit")
+		p.die()
+		g.takeAll()
+		events := g.fresh
+		if known = g.follow(t, known); len(known) != 1 || events[1].Kind != api.KindGap {
+			t.Errorf("after %d events g knows of %d, want itself alone", len(events), len(known))
+		}
+	})
+}
+
 func TestGapWhenAllIsOnItsWay(t *testing.T) {
 	bubble(t, Options{Queue: 2000, Reserve: 1}, func(t *testing.T, h *house) {
 		g := h.attach(t).connect(api.Connect{Name: "g", Overflow: api.OverflowGap})

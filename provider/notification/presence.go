@@ -41,21 +41,29 @@ func (r *room) announce(e *wire.Event, about *connection) {
 	r.watchers.Append(n, except)
 }
 
-// announceLeft tells that members left together, for the reason that e gives.
+// announceLeft tells that members left together, for the reason that e gives, and
+// frees their seats. A record's are free before the next is told: a list of
+// members that goes out between the two must not have them.
 func (r *room) announceLeft(members []*connection, e *api.Event) {
 	e.Kind = api.KindLeft
 	if len(members) == 1 {
 		e.From, e.UID = members[0].name, members[0].uid
 		r.announce(&wire.Event{Event: *e}, nil)
+		r.vacate(members[0])
 		return
 	}
 	for len(members) > 0 {
-		record := &wire.Event{Event: *e}
-		for size := 0; len(members) > 0 && size < maxRecord; members = members[1:] {
-			record.Departures = append(record.Departures, wire.Departure{Name: members[0].name, UID: members[0].uid})
-			size += len(members[0].name) + entryRoom
+		record, told := &wire.Event{Event: *e}, 0
+		for size := 0; told < len(members) && size < maxRecord; told++ {
+			c := members[told]
+			record.Departures = append(record.Departures, wire.Departure{Name: c.name, UID: c.uid})
+			size += len(c.name) + entryRoom
 		}
 		r.announce(record, nil)
+		for _, c := range members[:told] {
+			r.vacate(c)
+		}
+		members = members[told:]
 	}
 }
 

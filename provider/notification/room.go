@@ -58,9 +58,10 @@ func (r *room) unlock() {
 		r.service.end(r)
 	}
 	r.mu.Unlock()
+	if len(evicted) > 0 {
+		r.service.report(evicted)
+	}
 	for _, c := range evicted {
-		r.service.log.Warn("evicted a connection", "room", r.name, "name", c.name,
-			"process", c.session.Identity(), "reason", api.ReasonSlow, "note", c.note)
 		c.resource.CloseWith(api.ReasonSlow, c.note)
 	}
 }
@@ -132,11 +133,9 @@ func (r *room) vacate(c *connection) {
 }
 
 // evict ends c because others wait for it, or because it cannot be told of an
-// event. settle tells the others, unlock tells c.
+// event. settle tells the others, unlock tells c and the log.
 func (r *room) evict(c *connection) {
 	c.note = evictionNote(r.admission.senders())
-	r.service.log.Warn("evicting a connection", "room", r.name, "name", c.name,
-		"process", c.session.Identity().String(), "reason", api.ReasonSlow.String(), "note", c.note)
 	r.retire(c, &api.EvictedError{Reason: api.ReasonSlow, Note: c.note})
 	r.victims = append(r.victims, c)
 	r.evicted = append(r.evicted, c)
@@ -155,14 +154,11 @@ func (r *room) dismiss(leaving []*connection, reason api.Reason) {
 func (r *room) depart(leaving []*connection, e *api.Event) {
 	var members []*connection
 	for _, c := range leaving {
-		if c.member() {
+		if c.member() && e.Reason != api.ReasonGoingAway {
 			members = append(members, c)
+		} else {
+			r.vacate(c)
 		}
 	}
-	if len(members) > 0 && e.Reason != api.ReasonGoingAway {
-		r.announceLeft(members, e)
-	}
-	for _, c := range leaving {
-		r.vacate(c)
-	}
+	r.announceLeft(members, e)
 }

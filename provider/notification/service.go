@@ -22,7 +22,8 @@ type Options struct {
 	// Queue is how many bytes are held for a connection, Reserve the part of it
 	// that is kept for presence. 0: 4 MiB and 64 KiB.
 	Queue, Reserve int
-	// Logger gets a line for each eviction. nil: none.
+	// Logger gets a line for each eviction, unless it is too slow for them: nobody
+	// waits for it. nil: none.
 	Logger hclog.Logger
 }
 
@@ -31,6 +32,7 @@ type Options struct {
 type Service struct {
 	options Options // with defaults
 	log     hclog.Logger
+	reports chan struct{} // holds one for each that is on its way to the log
 
 	// A room's lock comes before mu.
 	mu     sync.Mutex
@@ -38,6 +40,9 @@ type Service struct {
 	high   api.Seq                      // the highest number of the rooms that ended
 	visits map[*provider.Session]*visit // of the sessions that have connected
 }
+
+// maxReports is how many reports wait for the log; further ones are lost.
+const maxReports = 16
 
 // visit is what the service keeps of a session while it lasts. The service's
 // lock guards it.
@@ -60,7 +65,7 @@ func New(o Options) *Service {
 		o.Logger = hclog.NewNullLogger()
 	}
 	return &Service{
-		options: o, log: o.Logger,
+		options: o, log: o.Logger, reports: make(chan struct{}, maxReports),
 		rooms:  map[string]*room{},
 		visits: map[*provider.Session]*visit{},
 	}
@@ -206,6 +211,23 @@ func (s *Service) all() []*room {
 		rooms = append(rooms, r)
 	}
 	return rooms
+}
+
+// report logs evictions of one step, on a goroutine that ends when the log has
+// taken them: one that nobody reads, as a full pipe, holds up nobody.
+func (s *Service) report(evicted []*connection) {
+	select {
+	case s.reports <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		defer func() { <-s.reports }()
+		for _, c := range evicted {
+			s.log.Warn("evicting a connection", "room", c.room.name, "name", c.name,
+				"process", c.session.Identity().String(), "reason", api.ReasonSlow.String(), "note", c.note)
+		}
+	}()
 }
 
 // connectionOf returns the connection that a call is about.

@@ -4,9 +4,13 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"crier.local/api"
 	"crier.local/api/wire"
@@ -42,6 +46,43 @@ func TestStallEvicts(t *testing.T) {
 		if _, err := deaf.send("x"); !errors.Is(err, api.ErrUnknownHandle) {
 			t.Errorf("deaf sends: %v", err)
 		}
+	})
+}
+
+// stuckLog is a log that nobody reads: its lines wait until it is released.
+type stuckLog struct {
+	hclog.Logger
+	lines    atomic.Int32
+	released chan struct{}
+}
+
+func (l *stuckLog) Warn(string, ...any) {
+	l.lines.Add(1)
+	<-l.released
+}
+
+// Nobody waits for the log: what it does not take is lost.
+func TestStallEvictsWhileTheLogIsStuck(t *testing.T) {
+	log := &stuckLog{Logger: hclog.NewNullLogger()}
+	o := small
+	o.Logger = log
+	bubble(t, o, func(t *testing.T, h *house) {
+		log.released = make(chan struct{})
+		release := sync.OnceFunc(func() { close(log.released) })
+		defer release()
+		a := h.attach(t).connect(api.Connect{Name: "a"})
+		for i := range maxReports + 2 {
+			deaf := h.attach(t).connect(api.Connect{Name: "deaf", Window: 1})
+			_, parked := a.fill(9000)
+			h.pass(DefaultStall)
+			if _, ok := a.answer(parked); !ok || deaf.end == nil {
+				t.Fatalf("eviction %d waits for the log", i)
+			}
+			if want := min(i+1, maxReports); int(log.lines.Load()) != want {
+				t.Fatalf("%d lines after %d evictions, want %d", log.lines.Load(), i+1, want)
+			}
+		}
+		release()
 	})
 }
 
