@@ -234,7 +234,7 @@ func (c *connection) explain(err error) error {
 func nobody(e api.Endpoint, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: this user may not reach %s: %v", api.ErrDenied, e, errors.Unwrap(err))
+		return fmt.Errorf("%w: this user may not reach %s: %w", api.ErrDenied, e, fs.ErrPermission)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: nobody listens on %s; is the provider running? `crier serve --address %s` would be one", api.ErrNoProvider, e, e)
 	default:

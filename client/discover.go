@@ -43,8 +43,10 @@ func (f *Found) String() string { return fmt.Sprintf("service:%s@%s", f.Name, f.
 
 // Providers returns the providers announced in runDirs, or if that is nil in
 // $CRIER_RUN_DIR, or else in [api.RunDirs]; by name, the dead ones too. It does
-// not wait for any to appear. A directory or a file that cannot be read is left
-// out; the error is ctx's.
+// not wait for any to appear. A file that cannot be read is left out.
+//
+// The error is ctx's; or it tells which directories are there but cannot be
+// read, and comes with the providers in the others.
 func Providers(ctx context.Context, runDirs []string) ([]Found, error) {
 	s := newScan(runDirs, nil)
 	found := s.read()
@@ -55,7 +57,7 @@ func Providers(ctx context.Context, runDirs []string) ([]Found, error) {
 		found[i].Live = probe(ctx, found[i].Address) == nil
 	}
 	slices.SortStableFunc(found, func(a, b Found) int { return cmp.Compare(a.Name, b.Name) })
-	return found, nil
+	return found, errors.Join(s.unread...)
 }
 
 // find returns where the provider is: as given, or else as the environment says,
@@ -149,6 +151,8 @@ type scan struct {
 	logger hclog.Logger
 	told   bool     // what is wrong with files has been logged
 	places []string // what there was in each directory, in words
+	barred []string // directories and sockets that this user may not reach
+	unread []error  // of the directories that could not be read
 }
 
 // newScan returns a scan of runDirs or, if that is nil, of the directory that
@@ -179,6 +183,7 @@ func (s *scan) choose(ctx context.Context, wanted *api.Restricted) (api.Endpoint
 		}
 		if err := probe(ctx, f.Address); err != nil {
 			s.places = append(s.places, fmt.Sprintf("%s of %s (%v)", f.File, &f, err))
+			s.noteBarred(f.Address.Address, err)
 			continue
 		}
 		if o.fits != nil {
@@ -193,8 +198,23 @@ func (s *scan) choose(ctx context.Context, wanted *api.Restricted) (api.Endpoint
 	case misfit != nil:
 		return api.Endpoint{}, misfit
 	}
-	return api.Endpoint{}, fmt.Errorf("%w %s: looked in %s; start a provider (`crier serve`), or say where it is (%s, %s)",
-		api.ErrNoProvider, asked, strings.Join(s.places, ", "), api.EnvAddress, api.EnvRunDir)
+	return api.Endpoint{}, fmt.Errorf("%w %s: looked in %s; %s, or say where it is (%s, %s)",
+		api.ErrNoProvider, asked, strings.Join(s.places, ", "), s.advice(), api.EnvAddress, api.EnvRunDir)
+}
+
+// advice says what to do to have a provider.
+func (s *scan) advice() string {
+	if len(s.barred) > 0 {
+		return "have whoever runs the provider let this user into " + strings.Join(s.barred, " or ")
+	}
+	return "start a provider (`crier serve`)"
+}
+
+// noteBarred keeps place for the advice, if err says that this user may not go there.
+func (s *scan) noteBarred(place string, err error) {
+	if errors.Is(err, fs.ErrPermission) {
+		s.barred = append(s.barred, place)
+	}
 }
 
 // offer is what a provider has of the service that is wanted.
@@ -241,17 +261,21 @@ func preferred(offers []offer, asked api.Selector) (api.Endpoint, error) {
 
 // read returns the announcements there are, each provider run once.
 func (s *scan) read() []Found {
-	s.places = nil
+	s.places, s.barred, s.unread = nil, nil, nil
 	var all []Found
 	for _, dir := range s.dirs {
 		found, err := s.readDir(dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			s.places = append(s.places, dir+" (no such directory)")
+		case errors.Is(err, errUntrusted):
+			s.places = append(s.places, fmt.Sprintf("%s (%v)", dir, err))
 		case err != nil:
 			s.places = append(s.places, fmt.Sprintf("%s (%v)", dir, err))
+			s.unread = append(s.unread, err)
+			s.noteBarred(dir, err)
 		default:
-			s.places = append(s.places, fmt.Sprintf("%s (%d announcements)", dir, len(found)))
+			s.places = append(s.places, fmt.Sprintf("%s (%s)", dir, announcements(len(found))))
 		}
 		for _, f := range found {
 			same := func(other Found) bool { return other.Epoch == f.Epoch && other.Name == f.Name }
@@ -294,7 +318,17 @@ func (s *scan) readDir(dir string) ([]Found, error) {
 	return found, nil
 }
 
-// trusted returns an error if dir could have been made by anybody: below a
+func announcements(n int) string {
+	if n == 1 {
+		return "1 announcement"
+	}
+	return fmt.Sprintf("%d announcements", n)
+}
+
+// errUntrusted is what is wrong with a directory that is passed over on purpose.
+var errUntrusted = errors.New("ignored: not this user's own, mode 0700")
+
+// trusted returns [errUntrusted] if dir could have been made by anybody: below a
 // directory in which everybody may write, it has to be this user's own.
 func trusted(dir string) error {
 	parent, err := os.Stat(filepath.Dir(dir))
@@ -307,7 +341,7 @@ func trusted(dir string) error {
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.IsDir() || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o077 != 0 {
-		return errors.New("ignored: not this user's own, mode 0700")
+		return errUntrusted
 	}
 	return nil
 }

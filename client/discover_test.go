@@ -313,6 +313,14 @@ func TestProviders(t *testing.T) {
 	if a := found[0]; a.Address != address || a.Services[0].Selector().Major != 3 || !strings.HasPrefix(a.File, second) {
 		t.Errorf("the first is %+v", a)
 	}
+	file := filepath.Join(first, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, err = Providers(within(t, 10*time.Second), []string{file, second})
+	if err == nil || !strings.Contains(err.Error(), file) || len(found) != 1 {
+		t.Errorf("%d providers, error %v, want one, and the directory that is none", len(found), err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := Providers(ctx, []string{first}); !errors.Is(err, context.Canceled) {

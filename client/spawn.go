@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -53,7 +54,7 @@ func Spawn(ctx context.Context, cmd *exec.Cmd, logger hclog.Logger) (*Spawned, e
 	if end, ok := ctx.Deadline(); ok {
 		limit = max(1, min(limit, time.Until(end)))
 	}
-	s := &Spawned{cmd: cmd}
+	s, words := &Spawned{cmd: cmd}, &lastWords{}
 	s.plugin = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  handshake(),
 		VersionedPlugins: map[int]plugin.PluginSet{api.PluginProtocol: {api.PluginName: hosted{}}},
@@ -61,6 +62,7 @@ func Spawn(ctx context.Context, cmd *exec.Cmd, logger hclog.Logger) (*Spawned, e
 		Cmd:              cmd,
 		SkipHostEnv:      true, // cmd says what it is to have
 		StartTimeout:     limit,
+		Stderr:           words,
 		Logger:           logger,
 	})
 	var err error
@@ -79,10 +81,49 @@ func Spawn(ctx context.Context, cmd *exec.Cmd, logger hclog.Logger) (*Spawned, e
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		_ = s.Close()
-		return nil, fmt.Errorf("spawn %s: %w", cmd.Path, err)
+		if s.Close() == nil && cmd.ProcessState != nil && cmd.ProcessState.Exited() {
+			err = words.explain(err)
+		}
+		return nil, fmt.Errorf("start the provider: %w", err)
 	}
 	return s, nil
+}
+
+// lastWords keeps the last lines of a program's standard error that are no JSON
+// of its log.
+type lastWords struct {
+	mu    sync.Mutex
+	line  []byte // not ended yet
+	lines []string
+}
+
+// Write hears text.
+func (w *lastWords) Write(text []byte) (int, error) {
+	const most, longest = 8, 1 << 10 // lines, and bytes of a line
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range text {
+		switch {
+		case c != '\n' && len(w.line) < longest:
+			w.line = append(w.line, c)
+		case c == '\n':
+			if len(w.line) > 0 && w.line[0] != '{' {
+				w.lines = append(w.lines[max(0, len(w.lines)+1-most):], string(w.line))
+			}
+			w.line = nil
+		}
+	}
+	return len(text), nil
+}
+
+// explain returns what the program said, or err if it said nothing.
+func (w *lastWords) explain(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.lines) == 0 {
+		return err
+	}
+	return errors.New(strings.TrimPrefix(strings.Join(w.lines, "\n"), "crier: "))
 }
 
 func (s *Spawned) start() error {
