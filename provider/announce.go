@@ -102,7 +102,7 @@ func (f *front) sweep(dir string) {
 	}
 	for _, file := range files {
 		if _, own := ownFile(file, 0); own && removeDead(file) {
-			f.p.log.Info("removed the announcement of a dead provider", "file", file)
+			f.p.log.Info("removed an announcement that is malformed or of a dead provider", "file", file)
 		}
 	}
 }

@@ -155,8 +155,11 @@ func TestDefaultEndpoint(t *testing.T) {
 	}{
 		{"given", "town", run, "", "unix://" + run + "/town.sock"},
 		{"user's runtime directory", "crier", "", run, "unix://" + run + "/crier/crier.sock"},
-		{"name is a path", "../town", run, "", "cannot be part of a file's name"},
-		{"no name", "", run, "", "cannot be part of a file's name"},
+		{"name is a path", "../town", run, "", "has a slash"},
+		{"no name", "", run, "", "is empty"},
+		{"name has a control", "a\nb", run, "", "control or format character"},
+		{"name has a space in front", " a", run, "", "starts or ends with a space"},
+		{"name is too long", strings.Repeat("x", 65), run, "", "too long"},
 		{"too long", "town", "/" + strings.Repeat("x", 100), "", "bytes"},
 	}
 	for _, test := range tests {

@@ -8,19 +8,43 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
 	"crier.local/api"
 )
 
+// CheckLabel returns the rule that text breaks as the name or a tag of a provider,
+// nil if it breaks none: 1 to [api.MaxName] bytes of UTF-8 without slashes,
+// controls, format characters, and spaces at either end.
+func CheckLabel(text string) error {
+	unfit := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf) }
+	switch {
+	case text == "":
+		return errors.New("is empty")
+	case len(text) > api.MaxName:
+		return fmt.Errorf("is too long, %d bytes at most", api.MaxName)
+	case !utf8.ValidString(text):
+		return errors.New("is not valid UTF-8")
+	case strings.ContainsFunc(text, unfit):
+		return errors.New("has a control or format character")
+	case strings.Contains(text, "/"):
+		return errors.New("has a slash")
+	case strings.TrimSpace(text) != text:
+		return errors.New("starts or ends with a space")
+	}
+	return nil
+}
+
 // DefaultEndpoint returns where a provider called name listens if nobody says
 // otherwise: NAME.sock in runDir or, if that is empty, in the first directory of
 // [api.RunDirs] in which this process may write, or that it may make; Listen does
 // make it. The error tells what is wrong with each.
 func DefaultEndpoint(name, runDir string) (api.Endpoint, error) {
-	if name == "" || strings.ContainsAny(name, "/\x00") {
-		return api.Endpoint{}, fmt.Errorf("provider name %q cannot be part of a file's name; give an address", name)
+	if err := CheckLabel(name); err != nil {
+		return api.Endpoint{}, fmt.Errorf("provider name %q %w; give an address", name, err)
 	}
 	if runDir == "" {
 		var err error
