@@ -97,19 +97,63 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start name program args...")
 	}
+	stdout, out := newCapture(ts)
+	launch(ts, args, stdout, out)
+}
+
+// clog NAME PROGRAM ARGS... starts a program whose standard output is full, and
+// read by nobody.
+func clog(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: clog name program args...")
+	}
+	r, w, err := os.Pipe()
+	ts.Check(err)
+	ts.Defer(func() { r.Close() })
+	size, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
+	ts.Check(err)
+	_, err = w.Write(make([]byte, size))
+	ts.Check(err)
+	unread := &capture{pipe: r, read: make(chan struct{}), changed: make(chan struct{})}
+	close(unread.read)
+	launch(ts, args, unread, w)
+}
+
+// sip NAME makes room in the output of a clogged program, and waits until it is
+// full again, but for less than a line.
+func sip(ts *testscript.TestScript, neg bool, args []string) {
+	const room, line = 4096, 128
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sip name")
+	}
+	b := find(ts, args[0])
+	pipe := int(b.stdout.pipe.Fd())
+	full, err := unix.IoctlGetInt(pipe, unix.TIOCINQ)
+	ts.Check(err)
+	_, err = io.ReadFull(b.stdout.pipe, make([]byte, room))
+	ts.Check(err)
+	for late := time.Now().Add(patience); time.Now().Before(late); {
+		if n, err := unix.IoctlGetInt(pipe, unix.TIOCINQ); err == nil && n > full-line {
+			return
+		}
+	}
+	ts.Fatalf("%s did not fill its output:\n%s", args[0], b.said())
+}
+
+// launch starts a program whose standard output is out, which it closes here.
+func launch(ts *testscript.TestScript, args []string, stdout *capture, out *os.File) {
 	all := ts.Value(backgroundsKey{}).(*backgrounds).named
 	if all[args[0]] != nil {
 		ts.Fatalf("%s was started already", args[0])
 	}
 	path, err := exec.LookPath(args[1])
 	ts.Check(err)
-	b := &background{cmd: exec.Command(path, args[2:]...), ended: make(chan struct{})}
+	b := &background{cmd: exec.Command(path, args[2:]...), stdout: stdout, ended: make(chan struct{})}
 	b.cmd.Env = scriptEnvironment(ts)
 	b.cmd.Dir = ts.MkAbs(".")
 	b.stdin, err = b.cmd.StdinPipe()
 	ts.Check(err)
-	var out, errs *os.File
-	b.stdout, out = newCapture(ts)
+	var errs *os.File
 	b.stderr, errs = newCapture(ts)
 	b.cmd.Stdout, b.cmd.Stderr = out, errs
 	ts.Check(b.cmd.Start())

@@ -32,15 +32,16 @@ func (p *program) demoCommand() *cobra.Command {
 		Long: `Demo starts a provider and some clients, each a process of its own, lets them talk
 to each other for a while, and then says quit, which ends them all. With
 --in-process all of them are goroutines of this process.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
 	f := cmd.Flags()
-	f.DurationVar(&d.duration, "duration", 10*time.Second, "how long the clients talk")
-	f.IntVar(&d.clients, "clients", 3, "how many clients there are")
+	f.Var(timeSpan(&d.duration, 10*time.Second, 0), "duration", "how long the clients talk")
+	f.Var(wholeNumber(&d.clients, 3, 1), "clients", "how many clients there are")
 	f.Var(&d.interval, "interval", "how long a client waits between two hellos: D, or from D to D")
 	f.StringVar(&d.runDir, "run-dir", "", "the `directory` in which the provider puts its socket")
 	f.BoolVar(&d.inProcess, "in-process", false, "play in this process alone")
+	completeDirectories(cmd)
 	return cmd
 }
 
@@ -86,9 +87,6 @@ func (g *guest) leave(err error) {
 }
 
 func (d *demo) run(ctx context.Context) error {
-	if d.clients < 1 || d.duration < 0 {
-		return usage(errors.New("want at least one client, and a --duration that is not negative"), "")
-	}
 	ctx, stop := d.p.stdout.untilClosed(ctx)
 	defer stop()
 	began := time.Now()

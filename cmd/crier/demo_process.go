@@ -158,7 +158,9 @@ func (w *lastWords) heard(line []byte) error {
 		w.reason = reason
 		return nil
 	}
-	w.p.note("%s", text)
+	if text != closing { // it would be the guest that is interrupted again
+		w.p.note("%s", text)
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -45,14 +46,6 @@ func usage(err error, hint string) error {
 
 // misconfigured marks err as one that the operator has to mend.
 func misconfigured(err error, hint string) error { return &codedError{err, exitConfig, hint} }
-
-func unknownCommand(word string, similar []string) error {
-	hint := "see 'crier --help'"
-	if len(similar) > 0 {
-		hint = "did you mean '" + strings.Join(similar, "' or '") + "'?"
-	}
-	return &codedError{fmt.Errorf("unknown command %q", word), exitUsage, hint}
-}
 
 // interrupted is why a context ended that a signal ended.
 type interrupted struct{ signal syscall.Signal }
@@ -124,14 +117,15 @@ func (p *program) report(err error) {
 	}
 }
 
-// splitHint parts an error's text from the advice that follows its last semicolon.
-// What is in quotes is somebody's words and no advice.
+// splitHint parts an error's text from the advice that follows the last semicolon
+// of its first line. What is in quotes is somebody's words and no advice.
 func splitHint(text string) (what, hint string) {
-	i := strings.LastIndex(text, "; ")
-	if i < 0 || strings.Contains(text[i:], `"`) {
+	end := strings.IndexByte(text+"\n", '\n')
+	i := strings.LastIndex(text[:end], "; ")
+	if i < 0 || strings.Contains(text[i:end], `"`) {
 		return text, ""
 	}
-	return text[:i], text[i+len("; "):]
+	return text[:i] + text[end:], text[i+len("; ") : end]
 }
 
 // note writes a line to standard error, fit for a terminal.
@@ -139,11 +133,18 @@ func (p *program) note(format string, args ...any) {
 	fmt.Fprintln(p.stderr, sanitize([]byte(fmt.Sprintf(format, args...))))
 }
 
+// unknownID is the uid of whoever has none here; no provider admits it by number.
+const unknownID = 65534
+
 func hintFor(err error) string {
 	if e, ok := errors.AsType[*codedError](err); ok {
 		return e.hint
 	}
 	switch {
+	case errors.Is(err, api.ErrDenied) && errors.Is(err, fs.ErrPermission): // by a directory
+		return "whoever runs the provider can admit you: a directory that you may enter, or crier serve --allow-gid"
+	case errors.Is(err, api.ErrDenied) && os.Getuid() == unknownID:
+		return "" // nobody can admit it
 	case errors.Is(err, api.ErrDenied):
 		return fmt.Sprintf("whoever runs the provider can admit you: crier serve --allow-uid %d", os.Getuid())
 	case errors.Is(err, api.ErrNameTaken):

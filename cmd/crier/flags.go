@@ -9,8 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"crier.local/api"
 )
 
 // environmentKey is the annotation of a flag that another variable sets than the
@@ -88,23 +86,6 @@ func (c *choice) Set(word string) error {
 	}
 	c.value = word
 	return nil
-}
-
-// endpointFlag is an address, the zero Endpoint if it was not given.
-type endpointFlag struct{ api.Endpoint }
-
-func (e *endpointFlag) Type() string { return "address" }
-
-func (e *endpointFlag) String() string {
-	if e.Endpoint == (api.Endpoint{}) {
-		return ""
-	}
-	return e.Endpoint.String()
-}
-
-func (e *endpointFlag) Set(text string) (err error) {
-	e.Endpoint, err = api.ParseEndpoint(text)
-	return err
 }
 
 // idsFlag is a list of uids or gids.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ func (p *program) joinCommand() *cobra.Command {
 		Short: "Say hello in a room now and then, and print what the others say",
 		Long: `Join connects to a room, says hello at random intervals and prints what the others
 say, until somebody says quit. It is the user program of the tutorial.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := p.stdout.untilClosed(cmd.Context())
 			defer stop()
@@ -114,11 +115,15 @@ func (t *talker) hear(ctx context.Context, conn *notification.Connection) error 
 			return nil
 		}
 		t.tally.received++
-		if err := t.out.printf("%s received: %s", t.out.text([]byte(t.name)), t.out.text(event.Payload)); err != nil {
+		if err := t.out.printf("%s received: %s", t.out.text([]byte(t.name)), wholeLine(t.out.text(event.Payload))); err != nil {
 			return err
 		}
 	}
 }
+
+// wholeLine returns text without line breaks, so that nobody's message looks like
+// several.
+func wholeLine(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte(`\n`)) }
 
 // speak says hello at once and then at intervals, until ctx ends. A hello that
 // fails is told and not repeated; if the connection is over, hear finds out.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ func (p *program) listenCommand() *cobra.Command {
 		Long: `Listen prints each message of its rooms on a line of its own: its bytes, or on a
 terminal a harmless form of them. Whatever else happens in a room, such as a gap,
 is told on standard error, or with --json as a line of its own.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
 	l.reach.addTo(cmd)
@@ -45,8 +46,8 @@ is told on standard error, or with --json as a line of its own.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&l.rooms, "room", []string{api.DefaultRoom}, "the `room` to listen in; may be repeated")
 	f.StringVar(&l.name, "name", "", "the `name` to go by (default: none, and nobody is told)")
-	f.IntVarP(&l.limit, "number", "n", 0, "end after so many messages (default: never)")
-	f.DurationVar(&l.timeout, "timeout", 0, "end with exit code 124 after this long (default: never)")
+	f.VarP(wholeNumber(&l.limit, 0, 0), "number", "n", "end after so many messages (default: never)")
+	f.Var(timeSpan(&l.timeout, 0, 0), "timeout", "end with exit code 124 after this long (default: never)")
 	f.BoolVar(&l.presence, "presence", false, "tell who joins, leaves and is renamed")
 	f.Var(&l.overflow, "overflow", "what happens when this listener is slow: wait (senders wait, and it is sent away after a while) or gap (it misses messages)")
 	f.BoolVar(&l.json, "json", false, "print JSON, one object per line")
@@ -59,9 +60,7 @@ is told on standard error, or with --json as a line of its own.`,
 var errEnough = errors.New("enough")
 
 func (l *listener) run(ctx context.Context) error {
-	if l.limit < 0 || l.timeout < 0 {
-		return usage(errors.New("-n and --timeout cannot be negative"), "")
-	}
+	l.rooms = unique(l.rooms)
 	if l.timeout > 0 {
 		late := &codedError{fmt.Errorf("timed out after %s", l.timeout), exitTimeout, ""}
 		var cancel context.CancelFunc
@@ -171,13 +170,30 @@ func (l *listener) prefix(room, separator string) string {
 	return room + separator
 }
 
-// printEnd tells of the end of a connection that the provider ended.
+// printEnd tells of the end of a connection that the provider ended, and returns
+// err with the room if there are several.
 func (l *listener) printEnd(ctx context.Context, room string, err error) error {
-	if !l.json || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return err
 	}
-	if printErr := l.p.stdout.json(newEndLine(room, err)); printErr != nil {
-		return printErr
+	if l.json {
+		if printErr := l.p.stdout.json(newEndLine(room, err)); printErr != nil {
+			return printErr
+		}
+	}
+	if len(l.rooms) > 1 {
+		return fmt.Errorf("room %s: %w", room, err)
 	}
 	return err
+}
+
+// unique returns the rooms, each once.
+func unique(rooms []string) []string {
+	var list []string
+	for _, room := range rooms {
+		if !slices.Contains(list, room) {
+			list = append(list, room)
+		}
+	}
+	return list
 }

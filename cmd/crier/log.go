@@ -34,6 +34,10 @@ func (p *program) logger(level hclog.Level) hclog.Logger {
 	terminal := isTerminal(p.stderr)
 	options := &hclog.LoggerOptions{Name: "crier", Level: level, Output: p.stderr}
 	options.JSONFormat = p.log.format.value == "json" || p.log.format.value == "" && !terminal
+	var told hclog.ExcludeByMessage // by the error that follows
+	told.Add("plugin process exited")
+	told.Add("plugin failed to exit gracefully")
+	options.Exclude = told.Exclude
 	if terminal {
 		options.Output = sanitizingWriter{p.stderr}
 	}

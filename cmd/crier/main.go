@@ -12,7 +12,7 @@ import (
 
 func main() {
 	ctx, release := withSignals(context.Background())
-	p := &program{stdin: os.Stdin, stdout: newOutput(os.Stdout), stderr: os.Stderr, release: release}
+	p := &program{stdin: os.Stdin, stdout: newOutput(ctx, os.Stdout), stderr: os.Stderr, release: release}
 	code := p.run(ctx, os.Args[1:])
 	release()
 	os.Exit(code)
@@ -27,7 +27,8 @@ type program struct {
 	// release leaves interrupts to whoever wants them; may be called repeatedly.
 	release func()
 
-	started bool // the arguments were right; what fails from here on is no usage error
+	started bool  // the arguments were right; what fails from here on is no usage error
+	helpErr error // of the help that was asked for, which cobra does not pass on
 }
 
 // run carries out args and returns the exit code.
@@ -37,6 +38,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !p.started {
 		err = usage(err, "see '"+cmd.CommandPath()+" --help'")
+	}
+	if err == nil {
+		err = p.helpErr
 	}
 	err = causeOf(ctx, err)
 	p.report(err)
@@ -51,7 +55,7 @@ func (p *program) rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          knownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:          showHelp,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			p.started = true
 			return bindEnvironment(cmd)
@@ -68,6 +72,14 @@ func (p *program) rootCommand() *cobra.Command {
 		p.whoCommand(), p.providersCommand(), p.pingCommand(), p.versionCommand(), p.pluginCommand(),
 	)
 	describeEnvironment(root)
+	root.SetHelpFunc(p.help)
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" { // without RunE, cobra takes any word for a shell
+			cmd.Args, cmd.RunE, cmd.DisableFlagsInUseLine = knownCommand, showHelp, true
+		}
+	}
 	return root
 }
 
@@ -85,12 +97,4 @@ CRIER_<FLAG>, but for --name, --json and -n; a flag beats the environment.
 
 Exit codes: 0 done, 1 failed, 2 usage, 69 no provider, 75 try again,
 76 version mismatch or ambiguous, 77 denied, 78 bad configuration,
-124 --timeout ran out, 130 and 143 interrupted.`
-
-// knownCommand refuses words that are no command, and names those that resemble them.
-func knownCommand(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return unknownCommand(args[0], root.SuggestionsFor(args[0]))
-}
+124 --timeout ran out, 129, 130 and 143 interrupted.`

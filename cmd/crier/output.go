@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"syscall"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mattn/go-isatty"
@@ -20,23 +20,58 @@ type output struct {
 	file *os.File
 	// terminal is true when a person watches: then text from others is sanitised.
 	terminal bool
-
-	mu sync.Mutex // held during a write
+	over     chan struct{} // closed when nobody waits for a write any more
+	turn     chan struct{} // holds a token during a write
 }
 
-func newOutput(f *os.File) *output { return &output{file: f, terminal: isTerminal(f)} }
+// lingerTime is how long a write may still take once its command is to end.
+const lingerTime = 500 * time.Millisecond
+
+// newOutput returns the output to f of commands that end with ctx. A write that
+// nobody reads does not keep them from it.
+func newOutput(ctx context.Context, f *os.File) *output {
+	o := &output{file: f, terminal: isTerminal(f), over: make(chan struct{}), turn: make(chan struct{}, 1)}
+	context.AfterFunc(ctx, func() {
+		time.AfterFunc(lingerTime, func() { close(o.over) })
+	})
+	return o
+}
 
 func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) }
 
-// Write writes b in one piece.
+// Write writes b in one piece. It gives up, with [context.Canceled], soon after
+// the command's context has ended; some of b may be written later then.
 func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n, err := o.file.Write(b)
-	if errors.Is(err, syscall.EPIPE) {
-		return n, errOutputClosed
+	select {
+	case o.turn <- struct{}{}:
+	case <-o.over:
+		return 0, context.Canceled
 	}
-	return n, err
+	written := make(chan error, 1)
+	b = bytes.Clone(b) // it is the caller's again when Write has returned
+	go func() {        // ends when somebody reads, or with the process
+		_, err := o.file.Write(b)
+		<-o.turn
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		return wrote(b, err)
+	case <-o.over:
+		return 0, context.Canceled
+	}
+}
+
+// wrote returns what a Write of b returns that ended with err.
+func wrote(b []byte, err error) (int, error) {
+	switch {
+	case err == nil:
+		return len(b), nil
+	case errors.Is(err, syscall.EPIPE):
+		return 0, errOutputClosed
+	default:
+		return 0, err
+	}
 }
 
 // line writes the parts as one line.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -21,11 +20,8 @@ func (p *program) pingCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ping",
 		Short: "Measure round trips to the provider; fail if there is none",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if times < 1 {
-				return usage(errors.New("--count must be at least 1"), "")
-			}
 			c, err := p.dialBriefly(cmd.Context(), &r)
 			if err != nil {
 				return err
@@ -41,7 +37,7 @@ func (p *program) pingCommand() *cobra.Command {
 		},
 	}
 	r.addTo(cmd)
-	cmd.Flags().IntVar(&times, "count", 1, "how many round trips to make")
+	cmd.Flags().Var(wholeNumber(&times, 1, 1), "count", "how many round trips to make")
 	cmd.Flags().BoolVar(&json, "json", false, "print JSON, one object per line")
 	return cmd
 }

@@ -21,13 +21,17 @@ func (p *program) providersCommand() *cobra.Command {
 		Short: "List the providers that clients would find",
 		Long: `Providers lists what is announced in the run directories, and whether it lives.
 Clients take the one with the highest priority that offers what they need.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dirs, err := r.runDirs()
 			if err != nil {
 				return err
 			}
 			found, err := client.Providers(cmd.Context(), dirs)
+			if err != nil && len(found) > 0 {
+				p.note("%v", err)
+				err = nil
+			}
 			switch {
 			case err != nil:
 				return err
@@ -43,6 +47,7 @@ Clients take the one with the highest priority that offers what they need.`,
 	}
 	cmd.Flags().StringVar(&r.runDir, "run-dir", "", "the `directory` in which to look")
 	cmd.Flags().BoolVar(&json, "json", false, "print JSON, one object per line")
+	completeDirectories(cmd)
 	return cmd
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"crier.local/api"
 	"crier.local/client"
 	"crier.local/client/notification"
 )
@@ -28,16 +31,17 @@ type reach struct {
 
 func (r *reach) addTo(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Var(&r.address, "address", "the provider's `address`: unix:///path or tcp://host:port (default: look for one)")
+	f.Var(&r.address, "address", "the provider's `address`: unix:///path (default: look for one)")
 	f.StringVar(&r.runDir, "run-dir", "", "the `directory` in which to look for a provider")
 	f.DurationVar(&r.wait, "wait", 2*time.Second, "how long to wait for a provider to appear")
 	completeProviders(cmd, r)
+	completeDirectories(cmd)
 }
 
 // addGiveUp adds the flag of commands that stay; the others give up when --wait
 // is over.
 func (r *reach) addGiveUp(f *pflag.FlagSet) {
-	f.DurationVar(&r.giveUp, "give-up-after", 0, "end when the provider stays away for this long (default never)")
+	f.Var(timeSpan(&r.giveUp, 0, 0), "give-up-after", "end when the provider stays away for this long (default never)")
 }
 
 // options returns r for package client.
@@ -46,9 +50,22 @@ func (r *reach) options(logger hclog.Logger) (client.Options, error) {
 	if r.wait <= 0 {
 		o.Wait = -1
 	}
+	if r.address.Endpoint != (api.Endpoint{}) {
+		if err := checkAddress(r.address.Endpoint); err != nil {
+			return o, r.origin(err)
+		}
+	}
 	dirs, err := r.runDirs()
 	o.RunDirs = dirs
 	return o, err
+}
+
+// origin adds to err, which is about the address, that the environment gave it.
+func (r *reach) origin(err error) error {
+	if text := os.Getenv(api.EnvAddress); err == nil || text == "" || text != r.address.String() {
+		return err
+	}
+	return fmt.Errorf("%s: %w", api.EnvAddress, err)
 }
 
 // runDirs returns the directory given, nil for none.
@@ -77,7 +94,7 @@ func (p *program) dial(ctx context.Context, r *reach) (*notification.Client, err
 	ctx, cancel := r.bound(ctx)
 	defer cancel()
 	c, err := notification.Dial(ctx, o)
-	return c, causeOf(ctx, err)
+	return c, r.origin(causeOf(ctx, err))
 }
 
 // dialBriefly attaches to the provider, for commands that ask something and end:

@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 		"crier":      main,
 		"nobody":     nobody,
 		"onterminal": onTerminal,
+		"tofull":     toFull,
 	})
 }
 
@@ -39,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"await":      awaitOutput,
 			"bytes":      bytesFile,
 			"child":      child,
+			"clog":       clog,
 			"code":       code,
 			"eventually": eventually,
 			"everyline":  everyLine,
@@ -50,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"nothing":    nothing,
 			"pour":       pour,
 			"signal":     sendSignal,
+			"sip":        sip,
 			"start":      start,
 			"visited":    visited,
 			"zeros":      zerosFile,
@@ -174,6 +177,19 @@ func nobody() {
 	main()
 }
 
+// toFull runs a program whose standard output has no room.
+func toFull() {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(99)
+	}
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	cmd.Stdout, cmd.Stderr = full, os.Stderr
+	cmd.Run()
+	os.Exit(cmd.ProcessState.ExitCode())
+}
+
 // nothing left checks that no process of the script is left, and no socket. It
 // waits for those that are about to end by themselves.
 func nothing(ts *testscript.TestScript, neg bool, args []string) {
@@ -195,15 +211,17 @@ func nothing(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // child VARIABLE TEXT sets a variable to the pid of the process of the script
-// whose command line holds the text.
+// whose command line holds the text. It waits for there to be one.
 func child(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: child variable text")
 	}
-	for _, p := range processesOf(ts.Getenv("WORK")) {
-		if strings.Contains(p.command, args[1]) {
-			ts.Setenv(args[0], strconv.Itoa(p.pid))
-			return
+	for late := time.Now().Add(patience); time.Now().Before(late); {
+		for _, p := range processesOf(ts.Getenv("WORK")) {
+			if strings.Contains(p.command, args[1]) {
+				ts.Setenv(args[0], strconv.Itoa(p.pid))
+				return
+			}
 		}
 	}
 	ts.Fatalf("no process with %q", args[1])

@@ -42,7 +42,7 @@ being there to hear it is no error, but with --require.`,
 	f.StringVar(&s.room, "room", api.DefaultRoom, "the `room` to send to")
 	f.StringVar(&s.name, "name", "", "the `name` to go by")
 	f.StringVar(&s.to, "to", "", "send only to the connection of this `name`")
-	f.IntVar(&s.require, "require", 0, "fail with exit code 75 if fewer receive the message")
+	f.Var(wholeNumber(&s.require, 0, 0), "require", "fail with exit code 75 if fewer receive the message")
 	f.BoolVar(&s.lines, "lines", false, "send each line of standard input as a message")
 	f.BoolVar(&s.json, "json", false, "print a receipt for each message, as JSON")
 	completeRooms(cmd, &s.reach)
@@ -72,8 +72,6 @@ func (s *sender) run(ctx context.Context, args []string) error {
 func (s *sender) check(args []string) error {
 	fromInput := len(args) == 1 && args[0] == "-"
 	switch {
-	case s.require < 0:
-		return usage(errors.New("--require cannot be negative"), "")
 	case s.lines && len(args) > 0 && !fromInput:
 		return usage(errors.New("--lines reads standard input, so there can be no TEXT"), "see 'crier send --help'")
 	case !s.lines && len(args) == 0:

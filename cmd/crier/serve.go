@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,10 +20,10 @@ import (
 // server is a provider of the notification service, and how it is set up.
 type server struct {
 	p         *program
-	addresses []string
+	addresses endpointsFlag
 	runDir    string
-	name      string
-	tags      []string
+	name      label
+	tags      labels
 	priority  priorityFlag
 	stall     time.Duration
 	uids      idsFlag
@@ -37,26 +37,29 @@ func (p *program) serveCommand() *cobra.Command {
 		Short: "Run a provider",
 		Long: `Serve holds rooms for the processes that come to it, until it is told to stop.
 It tells where it listens on standard error, a line per address, when it is ready.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd.Context()) },
 	}
 	s.addTo(cmd)
 	f := cmd.Flags()
-	f.StringArrayVar(&s.addresses, "address", nil, "the `address` to listen on; may be repeated (default unix://<run dir>/<name>.sock)")
+	f.Var(&s.addresses, "address", "the `address` to listen on; may be repeated (default unix://<run dir>/<name>.sock)")
 	f.Lookup("address").Annotations = map[string][]string{environmentKey: {"CRIER_LISTEN"}}
 	f.StringVar(&s.runDir, "run-dir", "", "the `directory` of the default address")
-	f.StringArrayVar(&s.tags, "tag", nil, "a `tag` that tells this provider from others; may be repeated")
+	f.Var(&s.tags, "tag", "a `tag` that tells this provider from others; may be repeated")
 	f.Var(&s.priority, "priority", "which provider clients prefer: a number up to 255 or a `word` such as preferred")
 	f.Var(&s.uids, "allow-uid", "admit this `uid` too; may be repeated")
 	f.Var(&s.gids, "allow-gid", "admit this `gid` too; may be repeated")
+	completeDirectories(cmd)
+	completeFiles(cmd, "address")
 	complete(cmd, "priority", func(context.Context, *cobra.Command) []string { return priorityWords() })
 	return cmd
 }
 
 // addTo adds the flags that a spawned provider has too.
 func (s *server) addTo(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.name, "name", "crier", "the provider's `name`")
-	cmd.Flags().DurationVar(&s.stall, "stall", 5*time.Second, "how long senders wait for a listener that does not read before it is sent away")
+	s.name = "crier"
+	cmd.Flags().Var(&s.name, "name", "the provider's `name`")
+	cmd.Flags().Var(timeSpan(&s.stall, 5*time.Second, 1), "stall", "how long senders wait for a listener that does not read before it is sent away")
 }
 
 // pluginCommand is the provider that demo spawns, and any host of go-plugin can.
@@ -65,7 +68,7 @@ func (p *program) pluginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "plugin",
 		Short:  "Run a provider that a go-plugin host has spawned",
-		Args:   cobra.NoArgs,
+		Args:   noArguments,
 		Hidden: true,
 		RunE: func(*cobra.Command, []string) error {
 			p.release() // from here on interrupts are the host's affair
@@ -96,6 +99,7 @@ func (s *server) run(ctx context.Context) error {
 			return misconfigured(err, "")
 		}
 		s.p.note("listening on %s", actual)
+		s.warnBarred(filepath.Dir(actual.Address))
 	}
 	<-ctx.Done()
 	return nil
@@ -104,12 +108,9 @@ func (s *server) run(ctx context.Context) error {
 // provider returns a provider of the notification service that nobody can attach
 // to yet.
 func (s *server) provider() (*provider.Provider, error) {
-	if s.stall <= 0 {
-		return nil, misconfigured(errors.New("--stall must be more than 0"), "")
-	}
 	logger := s.p.logger(hclog.Info)
 	p := provider.New(provider.Options{
-		Name: s.name, Version: release(), Tags: s.tags, AllowUIDs: s.uids, AllowGIDs: s.gids, Logger: logger,
+		Name: string(s.name), Version: release(), Tags: s.tags, AllowUIDs: s.uids, AllowGIDs: s.gids, Logger: logger,
 	})
 	_, err := notification.Register(p,
 		notification.Options{Stall: s.stall, Logger: logger},
@@ -121,18 +122,12 @@ func (s *server) endpoints() ([]api.Endpoint, error) {
 	if len(s.addresses) == 0 {
 		return s.defaultEndpoint()
 	}
-	var list []api.Endpoint
-	for _, text := range s.addresses {
-		e, err := api.ParseEndpoint(text)
-		if err != nil {
+	for _, e := range s.addresses {
+		if err := checkAddress(e); err != nil {
 			return nil, err
 		}
-		if e.Network != "unix" {
-			return nil, fmt.Errorf("address %q: only unix sockets can be listened on so far", text)
-		}
-		list = append(list, e)
 	}
-	return list, nil
+	return s.addresses, nil
 }
 
 func (s *server) defaultEndpoint() ([]api.Endpoint, error) {
@@ -140,7 +135,7 @@ func (s *server) defaultEndpoint() ([]api.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := provider.DefaultEndpoint(s.name, dir)
+	e, err := provider.DefaultEndpoint(string(s.name), dir)
 	return []api.Endpoint{e}, err
 }
 

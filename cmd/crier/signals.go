@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // withSignals returns a context that the first interrupt ends, with the cause
@@ -19,6 +21,9 @@ func withSignals(parent context.Context) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals, pipe := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	signal.Notify(pipe, syscall.SIGPIPE)
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -33,17 +38,29 @@ func withSignals(parent context.Context) (ctx context.Context, release func()) {
 	})
 }
 
+// closing tells a person why nothing seems to happen, when an end in order takes
+// longer than closingTime.
+const (
+	closing     = "closing; interrupt again to end at once"
+	closingTime = time.Second
+)
+
 func watchSignals(signals <-chan os.Signal, over <-chan struct{}, cancel context.CancelCauseFunc) {
-	for first := true; ; first = false {
+	var late <-chan time.Time
+	for first := true; ; {
 		select {
 		case <-over:
 			return
+		case <-late:
+			fmt.Fprintln(os.Stderr, closing)
 		case s := <-signals:
 			number := s.(syscall.Signal)
 			if !first {
 				os.Exit(exitSignal + int(number))
 			}
+			first = false
 			cancel(interrupted{number})
+			late = time.After(closingTime)
 		}
 	}
 }

@@ -182,6 +182,8 @@ func TestSplitHint(t *testing.T) {
 		{"it broke", "it broke", ""},
 		{"it broke; mend it", "it broke", "mend it"},
 		{"this; that; mend it", "this; that", "mend it"},
+		{"it broke; mend it\nhere; and there", "it broke\nhere; and there", "mend it"},
+		{"it broke\nhere; and there", "it broke\nhere; and there", ""},
 		{`bad name "a; b"`, `bad name "a; b"`, ""},
 	} {
 		if what, hint := splitHint(c.text); what != c.what || hint != c.hint {

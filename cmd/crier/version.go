@@ -32,7 +32,7 @@ func (p *program) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the versions of crier, its protocol and its service",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			service := fmt.Sprintf("%d.%d", api.NotificationSelector.Major, api.NotificationSelector.Minor)
 			v := versionLine{release().String(), builtFrom(), runtime.Version(), api.WireVersion, service}

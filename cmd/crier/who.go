@@ -22,7 +22,7 @@ func (p *program) whoCommand() *cobra.Command {
 		Short: "List the connections there are",
 		Long: `Who lists the connections of a room, or of all: who they are, what is queued for
 them, and whom senders wait for.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			seats, err := p.seats(cmd.Context(), &r, room)
 			switch {
@@ -31,7 +31,7 @@ them, and whom senders wait for.`,
 			case json:
 				return p.printSeatLines(seats)
 			case len(seats) == 0:
-				p.note("nobody is connected")
+				p.note("%s", nobodyIn(room))
 				return nil
 			default:
 				return p.printTable(func(w io.Writer) { writeSeats(w, seats) })
@@ -43,6 +43,14 @@ them, and whom senders wait for.`,
 	cmd.Flags().BoolVar(&json, "json", false, "print JSON, one object per line")
 	completeRooms(cmd, &r)
 	return cmd
+}
+
+// nobodyIn says that a room is empty, or that all are.
+func nobodyIn(room string) string {
+	if room == "" {
+		return "nobody is connected"
+	}
+	return "nobody is in room " + room
 }
 
 func (p *program) seats(ctx context.Context, r *reach, room string) ([]api.Seat, error) {
