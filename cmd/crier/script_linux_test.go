@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	heedHangups(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireUniqueNames:  true,
@@ -58,6 +60,14 @@ func TestScripts(t *testing.T) {
 			"zeros":      zerosFile,
 		},
 	})
+}
+
+// heedHangups undoes for the children what nohup, or a build server, may have done
+// to this process: a hangup that is ignored here is ignored there.
+func heedHangups(t *testing.T) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hangups) })
 }
 
 // setUp gives each script run directories of its own. OPEN is one that other
