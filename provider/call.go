@@ -54,7 +54,8 @@ type Result struct {
 	// Body is the result as the service encodes it.
 	Body []byte
 	// Resource, if the call made one, becomes known to the client with the
-	// result; its notifications follow.
+	// result; its notifications follow. If the call failed, or was a post, it is
+	// closed.
 	Resource *Resource
 }
 
@@ -103,14 +104,14 @@ func (c *Call) answer(r Result, err error) {
 	if c.resource != nil {
 		c.resource.settle(c.size, c.post, err)
 	}
-	if c.id == 0 {
-		if r.Resource != nil {
-			go r.Resource.Close() // nobody will ever know it; not here, where locks may be held
-		}
-		return
+	if err == nil {
+		err = wire.CheckMessage(len(r.Body), maxResult*p.p.options.Limits.Message)
 	}
-	if limit := maxResult * p.p.options.Limits.Message; len(r.Body) > limit {
-		r, err = Result{}, wire.CheckMessage(len(r.Body), limit)
+	if r.Resource != nil && (err != nil || c.id == 0) {
+		go r.Resource.Close() // nobody will ever know it; not here, where locks may be held
+	}
+	if c.id == 0 {
+		return
 	}
 	reply := wire.ProviderEntry{Kind: wire.Reply, Call: c.id}
 	switch {

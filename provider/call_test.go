@@ -231,6 +231,21 @@ func TestFlushWaitsForEarlierPostsAndNoOthers(t *testing.T) {
 	})
 }
 
+func TestResourceOfAFailedCallIsClosed(t *testing.T) {
+	bubble(t, Options{Limits: Limits{Message: 10}}, func(t *testing.T, p *Provider, s *echo) {
+		peer := greetRaw(t, p, 1)
+		session := peer.open(echoSelector)
+		reply := peer.ask(wire.ClientEntry{Kind: wire.Invoke, Session: session, Method: methodVerbose})
+		if err := reply.Failure.Err(); !errors.Is(err, api.ErrTooLarge) || reply.Handle != 0 {
+			t.Errorf("a result that is too large: %+v", reply)
+		}
+		synctest.Wait()
+		if n := len(slices.Collect(p.Resources())); n != 0 {
+			t.Errorf("%d resources that nobody knows", n)
+		}
+	})
+}
+
 func TestPostedResourceIsClosed(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
 		peer := greetRaw(t, p, 1)

@@ -181,6 +181,7 @@ const (
 	methodMakeNow                     // inline: as methodMake
 	methodRelease                     // inline: ends what is parked
 	methodStillborn                   // makes a resource and closes it before it returns
+	methodVerbose                     // makes a resource and returns much with it
 )
 
 // echo is a service for tests of the runtime.
@@ -212,6 +213,10 @@ func (s *echo) Handle(ctx context.Context, c *Call) (Result, error) {
 	case methodStillborn:
 		result, err := s.make(c)
 		result.Resource.CloseWith(api.ReasonSlow, "never lived")
+		return result, err
+	case methodVerbose:
+		result, err := s.make(c)
+		result.Body = make([]byte, 100)
 		return result, err
 	case methodPanic:
 		panic("test")
