@@ -246,8 +246,9 @@ func finish(ts *testscript.TestScript, neg bool, args []string) {
 	expectCode(ts, args[1], b.err)
 }
 
-// signal NAME|PID SIGNAL sends a signal. A program that has just been started may
-// not catch it yet: a script first waits for something that it does.
+// signal NAME|PID SIGNAL sends a signal, and returns after STOP when the program
+// stands still. A program that has just been started may not catch it yet: a script
+// first waits for something that it does.
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: signal name|pid signal")
@@ -257,6 +258,9 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 		pid = find(ts, args[0]).cmd.Process.Pid
 	}
 	ts.Check(unix.Kill(pid, unix.SignalNum("SIG"+args[1])))
+	if args[1] == "STOP" { // kill(2) returns before it has taken effect
+		ts.Check(unix.Waitid(unix.P_PID, pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil))
+	}
 }
 
 // mute PATH listens on a unix socket and never says a word; visited PATH waits
