@@ -53,11 +53,12 @@ type InstanceID [16]byte
 // process. Nothing in it comes from the process itself.
 type Identity struct {
 	// UID, GID and Groups are those the process had when it connected. A uid
-	// outside the provider's user namespace reads 65534 and matches no rule.
+	// outside the provider's user namespace, or of whoever comes over TCP, reads
+	// 65534 and matches no rule.
 	UID, GID uint32
 	Groups   []uint32
-	// PID is a label for people: 0 if the process is in a foreign pid
-	// namespace, and possibly another process's by the time it is read.
+	// PID is a label for people: 0 if the process is on another host or in a
+	// foreign pid namespace, and possibly another process's by the time it is read.
 	PID int32
 	// Local is true for a process that runs inside the provider.
 	Local bool
