@@ -18,6 +18,9 @@ type Batch struct {
 	// Data belongs to the stream once the batch is sent, and to the reader once
 	// it is received.
 	Data []byte
+	// Tail follows Data in a batch that is sent. It is not copied, so that many
+	// streams can send it at once, and must not change. Nothing is received here.
+	Tail []byte
 }
 
 // BatchSize is how many bytes a writer puts into a batch before it sends it;
@@ -36,9 +39,13 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if !ok {
 		return c.CodecV2.Marshal(v)
 	}
-	data := b.Data
-	b.Data = nil
-	return mem.BufferSlice{mem.NewBuffer(&data, batchPool{})}, nil
+	data, tail := b.Data, b.Tail
+	b.Data, b.Tail = nil, nil
+	parts := mem.BufferSlice{mem.NewBuffer(&data, batchPool{})}
+	if len(tail) > 0 {
+		parts = append(parts, mem.SliceBuffer(tail))
+	}
+	return parts, nil
 }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -69,5 +70,31 @@ func TestCheckMessage(t *testing.T) {
 		if err := wire.CheckMessage(n, 1000); errors.Is(err, api.ErrTooLarge) != tooLarge {
 			t.Errorf("%d bytes: %v", n, err)
 		}
+	}
+}
+
+// A body that many streams share is not copied, and what arrives is the same.
+func TestCodecWithTail(t *testing.T) {
+	handles, body := []api.Handle{3, 70_001}, []byte(strings.Repeat("x", 100_000))
+	want := wire.AppendNotification(nil, handles, body)
+	for name, head := range map[string][]byte{"pooled": wire.GetBuffer(), "small": nil} {
+		batch := wire.Batch{Data: wire.AppendNotificationHead(head, handles, len(body)), Tail: body}
+		data, err := wire.Codec().Marshal(&batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := data.Materialize(); !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, want %d", name, len(got), len(want))
+		}
+		if last := data[len(data)-1].ReadOnlyData(); &last[0] != &body[0] {
+			t.Errorf("%s: the body was copied", name)
+		}
+		data.Free()
+		if batch.Data != nil || batch.Tail != nil {
+			t.Errorf("%s: the batch keeps what belongs to the stream now", name)
+		}
+	}
+	if body[0] != 'x' || body[len(body)-1] != 'x' {
+		t.Error("the body went into the pool")
 	}
 }

@@ -130,12 +130,18 @@ func AppendProvider(b []byte, e *ProviderEntry) []byte {
 
 // AppendNotification appends a notification of body to handles.
 func AppendNotification(b []byte, handles []api.Handle, body []byte) []byte {
+	b = slices.Grow(b, NotificationOverhead(len(handles))+len(body))
+	return append(AppendNotificationHead(b, handles, len(body)), body...)
+}
+
+// AppendNotificationHead appends what comes before the body, of so many bytes, of
+// a notification to handles. The body has to follow at once.
+func AppendNotificationHead(b []byte, handles []api.Handle, body int) []byte {
 	packed := 0
 	for _, h := range handles {
 		packed += protowire.SizeVarint(uint64(h))
 	}
-	inner := 1 + protowire.SizeBytes(packed) + 1 + protowire.SizeBytes(len(body))
-	b = slices.Grow(b, NotificationOverhead(len(handles))+len(body))
+	inner := 1 + protowire.SizeBytes(packed) + 1 + protowire.SizeBytes(body)
 	b = appendHeader(b, protowire.Number(Notification), inner)
 	b = append(b, 1<<3|2)
 	b = binary.AppendUvarint(b, uint64(packed))
@@ -143,8 +149,7 @@ func AppendNotification(b []byte, handles []api.Handle, body []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(h))
 	}
 	b = append(b, 2<<3|2)
-	b = binary.AppendUvarint(b, uint64(len(body)))
-	return append(b, body...)
+	return binary.AppendUvarint(b, uint64(body))
 }
 
 // NotificationOverhead bounds the bytes that AppendNotification adds to a body

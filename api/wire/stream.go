@@ -52,8 +52,8 @@ func (p *pipe) Send(b *Batch) error {
 	default:
 	}
 	select {
-	case p.out <- b.Data:
-		b.Data = nil
+	case p.out <- append(b.Data, b.Tail...): // what is received belongs to the receiver
+		b.Data, b.Tail = nil, nil
 		return nil
 	case <-p.self:
 		return io.ErrClosedPipe
