@@ -41,12 +41,13 @@ func handshake() plugin.HandshakeConfig {
 }
 
 // newTransport returns a transport to the provider that listens at e.
-func newTransport(e api.Endpoint, logger hclog.Logger) wire.Transport {
-	return socketTransport{e, logger}
+func newTransport(e api.Endpoint, files api.TLSFiles, logger hclog.Logger) wire.Transport {
+	return socketTransport{e, files, logger}
 }
 
 type socketTransport struct {
 	endpoint api.Endpoint
+	files    api.TLSFiles // for TCP
 	logger   hclog.Logger
 }
 
@@ -54,12 +55,17 @@ type socketTransport struct {
 // stream's alone. It returns when the provider has let the stream in.
 //
 // Errors: [api.ErrNoProvider] if nobody answers, [api.ErrDenied] and
-// [api.ErrTooMany] with the provider's words, or ctx's.
+// [api.ErrTooMany] with the provider's words, [ErrCertificate],
+// [ErrConfiguration], or ctx's.
 func (t socketTransport) Attach(ctx context.Context) (wire.Stream, error) {
-	if t.endpoint.Network != "unix" {
-		return nil, fmt.Errorf("attach to %s: tcp comes with mTLS, which this version does not have", t.endpoint)
-	}
 	c := &connection{ctx: ctx, endpoint: t.endpoint, over: make(chan struct{})}
+	c.plain = t.endpoint.Network == "tcp" && t.files == (api.TLSFiles{})
+	if t.endpoint.Network == "tcp" {
+		var err error
+		if c.remote, err = remoteOptions(t.endpoint, t.files, &c.trouble); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.attach(); err != nil {
 		err = c.explain(err)
 		c.close()
@@ -74,6 +80,9 @@ func (t socketTransport) Attach(ctx context.Context) (wire.Stream, error) {
 type connection struct {
 	ctx      context.Context
 	endpoint api.Endpoint
+	remote   []grpc.DialOption // for TCP
+	plain    bool              // TCP without TLS
+	trouble  tlsTrouble
 	stream   grpc.ClientStream
 	over     chan struct{} // closed by close
 	ending   sync.Once
@@ -128,6 +137,16 @@ func (c *connection) connect() (*grpc.ClientConn, error) {
 }
 
 func (c *connection) config() *plugin.ClientConfig {
+	options := []grpc.DialOption{
+		grpc.WithContextDialer(c.dial),
+		grpc.WithStreamInterceptor(attachOnly),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(streamWindow),
+		grpc.WithReadBufferSize(ioBuffer),
+		grpc.WithWriteBufferSize(ioBuffer),
+		grpc.WithDisableRetry(),
+		grpc.WithIdleTimeout(0),
+	}
 	return &plugin.ClientConfig{
 		HandshakeConfig:  handshake(),
 		Plugins:          plugin.PluginSet{},
@@ -136,21 +155,18 @@ func (c *connection) config() *plugin.ClientConfig {
 		Reattach: &plugin.ReattachConfig{
 			Protocol:        plugin.ProtocolGRPC,
 			ProtocolVersion: api.PluginProtocol,
-			Addr:            &net.UnixAddr{Name: c.endpoint.Address, Net: "unix"},
+			Addr:            address{c.endpoint},
 			ReattachFunc:    func() (runner.AttachedRunner, error) { return foreign{c.over}, nil },
 		},
-		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithContextDialer(c.dial),
-			grpc.WithStreamInterceptor(attachOnly),
-			grpc.WithStaticStreamWindowSize(streamWindow),
-			grpc.WithStaticConnWindowSize(streamWindow),
-			grpc.WithReadBufferSize(ioBuffer),
-			grpc.WithWriteBufferSize(ioBuffer),
-			grpc.WithDisableRetry(),
-			grpc.WithIdleTimeout(0),
-		},
+		GRPCDialOptions: append(options, c.remote...),
 	}
 }
+
+// address is an endpoint as go-plugin wants it; the dialing is not go-plugin's.
+type address struct{ api.Endpoint }
+
+func (a address) Network() string { return a.Endpoint.Network }
+func (a address) String() string  { return a.Endpoint.Address }
 
 // attachOnly keeps go-plugin's broker and its forwarding of standard output off
 // the wire: they are for the one program that starts a provider.
@@ -171,7 +187,15 @@ func (c *connection) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if again {
 		return nil, errors.New("a connection is made only once")
 	}
-	conn, err := connectUnix(ctx, c.endpoint.Address)
+	connect := connectUnix
+	if c.endpoint.Network == "tcp" {
+		connect = connectTCP
+	}
+	conn, err := connect(ctx, c.endpoint.Address)
+	if err == nil && c.plain && !loopback(conn.RemoteAddr()) {
+		conn.Close()
+		err = fmt.Errorf("%s is not on this host: it needs TLS", conn.RemoteAddr())
+	}
 	if err != nil {
 		c.mu.Lock()
 		c.dialErr = err
@@ -210,21 +234,29 @@ func (c *connection) explain(err error) error {
 	c.mu.Lock()
 	dialErr := c.dialErr
 	c.mu.Unlock()
+	certErr := c.trouble.explain(c.endpoint)
 	text := status.Convert(err).Message()
 	refused := func(sentinel error) error {
 		return api.Failure{Code: api.CodeOf(sentinel), Text: text}.Err()
+	}
+	if c.endpoint.Network == "tcp" && status.Code(err) == codes.PermissionDenied {
+		certErr = &certificateError{text}
 	}
 	switch code := status.Code(err); {
 	case c.ctx.Err() != nil:
 		return context.Cause(c.ctx)
 	case dialErr != nil:
 		return nobody(c.endpoint, dialErr)
+	case certErr != nil:
+		return certErr
 	case code == codes.PermissionDenied:
 		return refused(api.ErrDenied)
 	case code == codes.ResourceExhausted:
 		return refused(api.ErrTooMany)
 	case code == codes.Unimplemented:
 		return fmt.Errorf("%w: what listens on %s is no Crier provider", api.ErrNoProvider, c.endpoint)
+	case c.plain:
+		return fmt.Errorf("%w: what listens on %s does not answer without TLS; for a provider there give --tls-ca, --tls-cert and --tls-key", api.ErrNoProvider, c.endpoint)
 	default:
 		return fmt.Errorf("%w: %s: %s", api.ErrNoProvider, c.endpoint, text)
 	}

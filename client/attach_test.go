@@ -35,7 +35,7 @@ func serve(t testing.TB, path string) (*provider.Provider, api.Endpoint) {
 }
 
 func attach(ctx context.Context, e api.Endpoint) (wire.Stream, error) {
-	return newTransport(e, hclog.NewNullLogger()).Attach(ctx)
+	return newTransport(e, api.TLSFiles{}, hclog.NewNullLogger()).Attach(ctx)
 }
 
 func TestAttachErrors(t *testing.T) {

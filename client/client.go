@@ -20,6 +20,10 @@ type Options struct {
 	// Address is where the provider listens. The zero value stands for
 	// $CRIER_ADDRESS, or else for discovery.
 	Address api.Endpoint
+	// TLS are the files for a provider on TCP, which has to show a certificate of
+	// the authority for the host in its address. Without them TCP is possible on
+	// loopback alone, to a provider that is insecure.
+	TLS api.TLSFiles
 	// RunDirs are the directories searched; nil stands for $CRIER_RUN_DIR, or
 	// else for [api.RunDirs].
 	RunDirs []string
@@ -82,7 +86,7 @@ type Client struct {
 // alone, not the client.
 //
 // Errors: [api.ErrNoProvider], [api.ErrAmbiguous], [*api.VersionError],
-// [api.ErrDenied], or ctx's.
+// [api.ErrDenied], [ErrCertificate], [ErrConfiguration], or ctx's.
 func Dial(ctx context.Context, o Options) (*Client, error) {
 	c := &Client{options: o, logger: o.Logger}
 	if c.logger == nil {

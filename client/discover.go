@@ -24,6 +24,9 @@ import (
 const (
 	// defaultWait is how long a provider may take to appear.
 	defaultWait = 100 * time.Millisecond
+	// probeTime is how long an address on another host may take to show that
+	// somebody listens there.
+	probeTime = time.Second
 	// maxAnnouncement is the size in bytes of the largest announcement that is read.
 	maxAnnouncement = 64 << 10
 )
@@ -68,6 +71,9 @@ func find(ctx context.Context, o Options) (api.Endpoint, error) {
 	given, err := givenAddress(o)
 	if err != nil {
 		return api.Endpoint{}, err
+	}
+	if given.Network == "tcp" && o.Wait < 0 {
+		return given, nil // to connect once is enough
 	}
 	if given != (api.Endpoint{}) {
 		return await(ctx, o.Wait, func() (api.Endpoint, error) {
@@ -125,11 +131,8 @@ func await(ctx context.Context, wait time.Duration, try func() (api.Endpoint, er
 
 // probe returns nil if somebody listens on e.
 func probe(ctx context.Context, e api.Endpoint) error {
-	if e.Network != "unix" {
-		return nil
-	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", e.Address)
+	d := net.Dialer{Timeout: probeTime}
+	conn, err := d.DialContext(ctx, e.Network, e.Address)
 	switch {
 	case err == nil:
 		conn.Close()
@@ -362,11 +365,18 @@ func readAnnouncement(path string) (Found, error) {
 		return Found{}, err
 	}
 	for _, text := range f.Addresses {
-		if f.Address, err = announcedAddress(filepath.Dir(path), text); err == nil {
-			return f, nil
+		var e api.Endpoint
+		if e, err = announcedAddress(filepath.Dir(path), text); err != nil {
+			continue
+		}
+		if f.Address == (api.Endpoint{}) || e.Network == "unix" && f.Address.Network != "unix" {
+			f.Address = e // sockets come first: they need no certificate
 		}
 	}
-	return Found{}, errors.Join(err, errors.New("no address that can be used"))
+	if f.Address == (api.Endpoint{}) {
+		return Found{}, errors.Join(err, errors.New("no address that can be used"))
+	}
+	return f, nil
 }
 
 // announcedAddress returns the endpoint that text stands for in an announcement

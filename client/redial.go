@@ -60,23 +60,41 @@ func (c *Client) redial(attempt *int) *link {
 	defer cancel()
 	o := c.options
 	o.Wait = -1 // this loop does the waiting
+	last := errors.New("not tried")
 	for ; ; *attempt++ {
 		if !sleep(ctx, delay(*attempt)) {
 			break
 		}
 		l, err := c.attach(ctx, o)
-		if err == nil {
+		switch {
+		case err == nil:
 			*attempt++
 			return l
-		}
-		c.logger.Debug("redial", "attempt", *attempt+1, "error", err)
-		if errors.Is(err, api.ErrGone) {
+		case errors.Is(err, api.ErrGone):
 			c.finish(err)
 			return nil
+		case ctx.Err() != nil: // err says no more than that
+			continue
+		case refused(err) && err.Error() != last.Error():
+			c.logger.Warn("the provider cannot be attached to again; it is tried on", "error", err)
+		default:
+			c.logger.Debug("redial", "attempt", *attempt+1, "error", err)
+		}
+		last = err
+	}
+	c.finish(fmt.Errorf("%w: not attached again within %v: %v", api.ErrGone, c.options.GiveUpAfter, last))
+	return nil
+}
+
+// refused reports whether err will hardly pass by itself: somebody has to mend
+// something, and has to hear of it.
+func refused(err error) bool {
+	for _, lasting := range []error{api.ErrDenied, api.ErrVersion, api.ErrAmbiguous, ErrConfiguration} {
+		if errors.Is(err, lasting) {
+			return true
 		}
 	}
-	c.finish(fmt.Errorf("%w: not found again within %v", api.ErrGone, c.options.GiveUpAfter))
-	return nil
+	return false
 }
 
 // delay draws the pause before an attempt: anything from nothing to a bound
@@ -110,7 +128,7 @@ func (c *Client) attach(ctx context.Context, o Options) (*link, error) {
 		if address, err = find(ctx, o); err != nil {
 			return nil, err
 		}
-		transport = newTransport(address, c.logger)
+		transport = newTransport(address, o.TLS, c.logger)
 	}
 	ctx, done := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%w: no answer within %v", api.ErrNoProvider, patience))
 	defer done()
