@@ -95,7 +95,7 @@ func (c *Call) cost() int64 { return int64(c.size + parkedCost) }
 // hold counts memory for parked calls, here and in the provider's budget.
 func (p *process) hold(n int64) {
 	p.parked.Add(n)
-	p.p.budget.queued.Add(n)
+	p.p.budget.add(n)
 }
 
 // answer tells the client how the call ended.

@@ -1,4 +1,4 @@
 package provider
 
-// defaultTotalQueue is 256 MiB: there is no cgroup to ask.
-func defaultTotalQueue() int64 { return 256 << 20 }
+// MemoryLimit is 0: there are no cgroups.
+func MemoryLimit() int64 { return 0 }

@@ -117,22 +117,39 @@ func (o *outbox) next(spare []item) []item {
 	return items
 }
 
-// batch returns how many of items make the next batch.
-func batch(items []item) int {
-	n := 0
-	for size := 0; n < len(items); n++ {
-		if size += items[n].size(); n > 0 && size > wire.BatchSize {
+// batch returns how many of items make the next batch, of limit bytes or a single
+// larger item, and how much room they take. A shared body ends it.
+func batch(items []item, limit int) (n, size int) {
+	for n < len(items) {
+		more := items[n].size()
+		if n > 0 && size+more > limit {
+			break
+		}
+		n, size = n+1, size+more
+		if items[n-1].shared() {
 			break
 		}
 	}
-	return n
+	return n, size
 }
 
+// largeBody is from how many bytes on the body of a notification is not copied
+// into a batch. What goes to hundreds of processes is in memory once then, and
+// not once for each.
+const largeBody = 16 << 10
+
+func (it *item) shared() bool { return it.n != nil && len(it.n.Body) >= largeBody }
+
+// size bounds what the item takes of a batch's buffer.
 func (it *item) size() int {
 	if it.n == nil {
 		return len(it.entry)
 	}
-	return len(it.n.Body) + wire.NotificationOverhead(max(1, len(it.many)))
+	size := wire.NotificationOverhead(max(1, len(it.many)))
+	if !it.shared() {
+		size += len(it.n.Body)
+	}
+	return size
 }
 
 // sent accounts for items that have left, and appends to watchers the resources
