@@ -15,9 +15,25 @@ import (
 	"crier.local/api"
 )
 
+// paper is the announcement in one directory.
+type paper struct {
+	path   string
+	beside *socket     // by whose name it goes
+	file   fs.FileInfo // as it was written; nil before
+	failed string      // the error that was logged last
+}
+
+// intact reports whether what is there is what was written. A file's number
+// alone does not tell: the next file can have it.
+func (p *paper) intact() bool {
+	there, err := os.Lstat(p.path)
+	return err == nil && p.file != nil && os.SameFile(there, p.file) && there.ModTime().Equal(p.file.ModTime())
+}
+
 // announce writes the announcement of the provider into every directory in which
-// it listens, beside the socket and named after the first one there. It logs
-// what goes wrong: the provider can be reached by its address all the same.
+// it listens, beside the socket and named after the first one there, and keeps
+// an eye on them from now on. It logs what goes wrong: the provider can be
+// reached by its address all the same.
 func (f *front) announce() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -25,26 +41,70 @@ func (f *front) announce() {
 		return
 	}
 	for _, s := range f.sockets {
-		dir := filepath.Dir(s.path)
-		if f.papers[dir] == "" {
+		if dir := filepath.Dir(s.path); f.papers[dir] == nil && s.lock != nil {
 			f.sweep(dir)
-			f.papers[dir] = s.path + api.AnnouncementSuffix
+			f.papers[dir] = &paper{path: s.path + api.AnnouncementSuffix, beside: s}
 		}
 	}
-	for dir, path := range f.papers {
-		if err := writeAnnouncement(path, f.announcement(dir)); err != nil {
-			f.p.log.Warn("cannot announce the provider", "file", path, "error", err)
+	for dir, paper := range f.papers {
+		f.writeLocked(dir, paper)
+	}
+	f.keepLocked()
+}
+
+// writeLocked writes an announcement, unless another provider's may be there.
+func (f *front) writeLocked(dir string, paper *paper) bool {
+	if paper.beside.trouble.text != "" {
+		return false
+	}
+	file, err := writeAnnouncement(paper.path, f.announcement(dir))
+	if err == nil {
+		paper.file, paper.failed = file, ""
+		return true
+	}
+	if err.Error() != paper.failed {
+		paper.failed = err.Error()
+		f.p.log.Warn("cannot announce the provider", "file", paper.path, "error", err)
+	}
+	return false
+}
+
+// renewPapersLocked writes the announcements that are gone. ok tells that all
+// are there.
+func (f *front) renewPapersLocked() (written, ok bool) {
+	ok = true
+	for dir, paper := range f.papers {
+		if paper.intact() {
+			continue
+		}
+		again := f.writeLocked(dir, paper)
+		if again {
+			f.p.log.Warn("the announcement of the provider was gone; it is announced again", "file", paper.path)
+		}
+		written, ok = written || again, ok && again
+	}
+	return written, ok
+}
+
+// retract removes the announcements, as far as they are this provider's still,
+// and ends the eye that is kept on them. The caller holds the lock.
+func (f *front) retract() {
+	f.unkeepLocked()
+	for _, paper := range f.papers {
+		if !f.announcedIn(paper.path) {
+			continue
+		}
+		if err := os.Remove(paper.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			f.p.log.Warn("cannot remove the announcement", "file", paper.path, "error", err)
 		}
 	}
 }
 
-// retract removes the announcements. The caller holds the lock.
-func (f *front) retract() {
-	for _, path := range f.papers {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.p.log.Warn("cannot remove the announcement", "file", path, "error", err)
-		}
-	}
+// announcedIn reports whether the announcement at path is of this run.
+func (f *front) announcedIn(path string) bool {
+	var a api.Announcement
+	text, err := os.ReadFile(path)
+	return err == nil && json.Unmarshal(text, &a) == nil && a.Epoch == f.p.epoch.String()
 }
 
 // announcement returns what is announced in dir. The caller holds the lock.
@@ -56,6 +116,9 @@ func (f *front) announcement(dir string) api.Announcement {
 			path = filepath.Base(path)
 		}
 		a.Addresses = append(a.Addresses, api.UnixEndpoint(path).String())
+	}
+	for _, p := range f.ports {
+		a.Addresses = append(a.Addresses, p.endpoint.String())
 	}
 	return a
 }
@@ -76,21 +139,23 @@ func (p *Provider) announcement() api.Announcement {
 }
 
 // writeAnnouncement writes a beside path and renames it, so that nobody reads half.
-func writeAnnouncement(path string, a api.Announcement) error {
+func writeAnnouncement(path string, a api.Announcement) (fs.FileInfo, error) {
 	text, err := json.MarshalIndent(a, "", "  ")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), ".announcement-*")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.Remove(file.Name()) // nothing is there any more if all goes well
 	_, err = file.Write(append(text, '\n'))
-	if err := errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
-		return err
+	chmodErr := file.Chmod(0o644)
+	info, statErr := file.Stat()
+	if err := errors.Join(err, chmodErr, statErr, file.Close()); err != nil {
+		return nil, err
 	}
-	return os.Rename(file.Name(), path)
+	return info, os.Rename(file.Name(), path)
 }
 
 // sweep removes the announcements, of providers of this user, that providers

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,7 +92,7 @@ func TestListenRefusesAddresses(t *testing.T) {
 	for address, want := range map[api.Endpoint]string{
 		api.UnixEndpoint(long):                         "108 bytes",
 		api.UnixEndpoint("relative"):                   "must be absolute",
-		{Network: "tcp", Address: "127.0.0.1:4000"}:    "comes with mTLS",
+		{Network: "tcp", Address: "127.0.0.1:4000"}:    "needs a certificate",
 		{Network: "pigeon", Address: "127.0.0.1:4000"}: "want unix:///path or tcp://host:port",
 	} {
 		p := New(Options{})
@@ -111,14 +112,25 @@ func TestListenAfterClose(t *testing.T) {
 	}
 }
 
-// playListener listens on $CRIER_ADDRESS with the umask $UMASK, and at
-// most $NOFILE descriptors if that is set, until the test ends.
+// playListener listens on $CRIER_ADDRESS with the umask $UMASK, and if they are
+// set at most $NOFILE descriptors and for $ALLOW_UIDS and $ALLOW_GIDS, one each,
+// until the test ends.
 func playListener() error {
 	var mask int
 	if _, err := fmt.Sscanf(os.Getenv("UMASK"), "%o", &mask); err != nil {
 		return err
 	}
 	syscall.Umask(mask)
+	e, err := api.ParseEndpoint(os.Getenv(api.EnvAddress))
+	if err != nil {
+		return err
+	}
+	p := New(Options{
+		Logger:    hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: os.Stdout}),
+		AllowUIDs: listed("ALLOW_UIDS"), AllowGIDs: listed("ALLOW_GIDS"),
+	})
+	defer p.Close()
+	// After New, which makes do with what descriptors there are.
 	if most := os.Getenv("NOFILE"); most != "" {
 		var limit syscall.Rlimit
 		if _, err := fmt.Sscan(most, &limit.Cur); err != nil {
@@ -129,12 +141,6 @@ func playListener() error {
 			return err
 		}
 	}
-	e, err := api.ParseEndpoint(os.Getenv(api.EnvAddress))
-	if err != nil {
-		return err
-	}
-	p := New(Options{Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: os.Stdout})})
-	defer p.Close()
 	if err := p.Provide(witnessSelector, newWitness(), ServiceOptions{}); err != nil {
 		return err
 	}
@@ -145,6 +151,15 @@ func playListener() error {
 	fmt.Println("listening")
 	untilEOF()
 	return nil
+}
+
+// listed returns the number in the environment variable, if it is set.
+func listed(name string) []uint32 {
+	number, err := strconv.ParseUint(os.Getenv(name), 10, 32)
+	if err != nil {
+		return nil
+	}
+	return []uint32{uint32(number)}
 }
 
 func TestListenModes(t *testing.T) {
@@ -210,12 +225,14 @@ func TestListenInUnwritableDirectory(t *testing.T) {
 func TestCloseRemovesOnlyItsOwnSocket(t *testing.T) {
 	p, _, e := listening(t, Options{})
 	dir := filepath.Dir(e.Address)
-	os.Remove(e.Address)
-	other, err := net.Listen("unix", e.Address)
+	other, err := net.Listen("unix", filepath.Join(dir, "other"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
+	if err := os.Rename(filepath.Join(dir, "other"), e.Address); err != nil {
+		t.Fatal(err)
+	}
 	p.Close()
 	if got, want := names(t, dir), []string{"crier.sock", "crier.sock.lock"}; !slices.Equal(got, want) {
 		t.Errorf("left behind: %v, want %v", got, want)
@@ -231,8 +248,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if got, want := names(t, filepath.Dir(e.Address)), []string{"crier.sock.lock"}; !slices.Equal(got, want) {
 		t.Errorf("left behind: %v, want %v", got, want)
 	}
-	if g := &p.front.gate; g.silent != 0 || g.taken != 0 {
-		t.Errorf("%d connections are silent, %d places taken", g.silent, g.taken)
+	if g := &p.front.gate; g.local.silent != 0 || g.taken != 0 {
+		t.Errorf("%d connections are silent, %d places taken", g.local.silent, g.taken)
 	}
 	again := New(Options{})
 	if _, err := again.Listen(e); err != nil {

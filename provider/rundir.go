@@ -136,3 +136,19 @@ func makeRunDir(dir string, gids []uint32) error {
 	}
 	return os.Chmod(dir, 0o750|fs.ModeSetgid)
 }
+
+// groupOf returns the group of a file; -1, which means to leave it, if it is not told.
+func groupOf(file fs.FileInfo) int {
+	if stat, ok := file.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Gid)
+	}
+	return -1
+}
+
+// ownerOf returns the owner of a file; -1 if it is not told.
+func ownerOf(file fs.FileInfo) int {
+	if stat, ok := file.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Uid)
+	}
+	return -1
+}
