@@ -1,10 +1,13 @@
 package provider
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net"
 	"os"
 	"slices"
+	"syscall"
+	"unicode/utf8"
 
 	"crier.local/api"
 )
@@ -29,12 +32,51 @@ func (p *Provider) authorize(id api.Identity) error {
 		api.ErrDenied, p.options.Name, own, id.UID, id.GID)
 }
 
+// anonymous is the subject of whoever comes over TCP without TLS.
+const anonymous = "anonymous"
+
+// maxSubject is the length in bytes of the longest subject.
+const maxSubject = 512
+
+// authorizeRemote returns [api.ErrDenied] with words, unless the rules admit who
+// came over TCP: whoever shows a certificate that was verified, and says who it
+// is for; and anybody on this host if the provider is insecure.
+func (p *Provider) authorizeRemote(id api.Identity, r *remote) error {
+	switch {
+	case r.config == nil && p.options.Insecure && isLoopback(r.RemoteAddr()) && isLoopback(r.LocalAddr()):
+		return nil
+	case r.config == nil:
+		return fmt.Errorf("%w: without TLS provider %s admits processes of its own host alone", api.ErrDenied, p.options.Name)
+	case id.Subject == "":
+		return fmt.Errorf("%w: the certificate names nobody; it needs a URI or a common name, of %d bytes at most", api.ErrDenied, maxSubject)
+	}
+	return nil
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// subject returns whom a certificate is for: its first URI, else its common
+// name; nothing if there is neither, or none that can be shown.
+func subject(c *x509.Certificate) string {
+	name := c.Subject.CommonName
+	if len(c.URIs) > 0 {
+		name = c.URIs[0].String()
+	}
+	if len(name) > maxSubject || !utf8.ValidString(name) || name == anonymous {
+		return ""
+	}
+	return name
+}
+
 func (p *Provider) allowsGroup(gid uint32) bool {
 	return gid != unknownID && slices.Contains(p.options.AllowGIDs, gid)
 }
 
 // onSocket runs f on the descriptor of c.
-func onSocket(c *net.UnixConn, f func(fd int) error) error {
+func onSocket(c syscall.Conn, f func(fd int) error) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err

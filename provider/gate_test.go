@@ -42,9 +42,10 @@ func silent(t *testing.T, e api.Endpoint, moment time.Duration) (conn net.Conn, 
 }
 
 func TestSilentConnectionsPauseAccept(t *testing.T) {
-	_, w, e := listening(t, Options{})
+	p, w, e := listening(t, Options{})
+	most := p.front.gate.local.most
 	var last net.Conn
-	for range maxSilent {
+	for range most {
 		conn, accepted := silent(t, e, deadline)
 		if !accepted {
 			t.Fatal("not accepted")
@@ -53,7 +54,7 @@ func TestSilentConnectionsPauseAccept(t *testing.T) {
 	}
 	waiting, accepted := silent(t, e, 50*time.Millisecond)
 	if accepted {
-		t.Fatalf("connection %d has been accepted", maxSilent+1)
+		t.Fatalf("connection %d has been accepted", most+1)
 	}
 	waiting.Close()
 	dialed := make(chan error, 1)
@@ -152,7 +153,7 @@ func TestGate(t *testing.T) {
 	var g gate
 	g.init(4)
 	visit := func(uid uint32) *link {
-		return &link{identity: api.Identity{UID: uid}, gate: &g, deadline: time.NewTimer(time.Hour)}
+		return &link{visitor: userID(uid), gate: &g, hall: &g.local, deadline: time.NewTimer(time.Hour)}
 	}
 	var inside []*link
 	enter := func(uid uint32) error {
@@ -206,7 +207,7 @@ func TestPlacesAreGivenBack(t *testing.T) {
 	_, _, e := listening(t, Options{Limits: Limits{Processes: 1}})
 	first := dial(t, e)
 	_, err := client.Dial(within(t), client.Options{Address: e})
-	if !errors.Is(err, api.ErrTooMany) || !strings.Contains(err.Error(), "1 processes are attached") {
+	if !errors.Is(err, api.ErrTooMany) || !strings.Contains(err.Error(), "1 of 1 places") {
 		t.Fatalf("error %v, want %v with words", err, api.ErrTooMany)
 	}
 	first.Close()
@@ -230,7 +231,7 @@ func TestHealthGreets(t *testing.T) {
 	}
 	p.front.gate.mu.Lock()
 	defer p.front.gate.mu.Unlock()
-	if p.front.gate.silent != 0 {
+	if p.front.gate.local.silent != 0 {
 		t.Error("a connection that asked for the health counts as silent")
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/mem"
 	grpcpeer "google.golang.org/grpc/peer"
@@ -19,15 +21,20 @@ import (
 // link is a connection that has been accepted, and who is at the other end. It
 // is what gRPC reads and writes, and what gRPC knows as the peer's credentials.
 type link struct {
-	*net.UnixConn
+	net.Conn // as it was accepted
 	gate     *gate
+	hall     *hall // where it counts until it has greeted
 	identity api.Identity
 	refused  error // what all calls are answered with, or nil
 	deadline *time.Timer
 	end      sync.Once
-	reader   reader
+	reader   reader      // of a unix socket
+	pieces   pieces      // that come in
+	hello    atomic.Bool // has come
+	remote   *remote     // of a TCP connection; else nil
 
 	// The gate's lock guards what follows.
+	visitor  visitorID
 	greeted  bool
 	placed   bool
 	attached bool
@@ -44,7 +51,7 @@ func newLink(c *net.UnixConn, g *gate, authorize func(api.Identity) error) (*lin
 	if err != nil {
 		return nil, err
 	}
-	l := &link{UnixConn: c, gate: g, identity: identity}
+	l := &link{Conn: c, gate: g, hall: &g.local, identity: identity, visitor: userID(identity.UID)}
 	l.reader.init(raw)
 	if err := authorize(identity); err != nil {
 		l.refused = refusal(err)
@@ -61,23 +68,67 @@ func newLink(c *net.UnixConn, g *gate, authorize func(api.Identity) error) (*lin
 func (l *link) Close() error {
 	err := net.ErrClosed
 	l.end.Do(func() {
-		err = l.UnixConn.Close()
+		err = l.Conn.Close()
 		l.gate.depart(l)
 	})
 	return err
 }
 
-// bereave ends the connection of a process that is dead, but whose socket
-// another one holds open. What the process had sent before still counts.
-func (l *link) bereave() { _ = l.UnixConn.CloseRead() }
+// watch sees to it that the connection ends with the process at its other end;
+// stop ends the watch. Of a process on another host there is nothing to be seen.
+func (l *link) watch() (stop func(), err error) {
+	c, ok := l.Conn.(*net.UnixConn)
+	if !ok {
+		return func() {}, nil
+	}
+	// What a dead process had sent before still counts, though another one holds
+	// its socket open.
+	return watchPeer(c, func() { _ = c.CloseRead() })
+}
+
+// limitBuffer bounds what the kernel keeps for the other side, if n is not 0. It
+// is thrift alone, so that it may fail.
+func (l *link) limitBuffer(n int) {
+	if c, ok := l.Conn.(interface{ SetWriteBuffer(int) error }); ok && n > 0 {
+		_ = c.SetWriteBuffer(n)
+	}
+}
+
+// fate tells why the connection is over, if nothing on this side ended it.
+func (l *link) fate() api.Reason {
+	if l.remote == nil {
+		return api.ReasonDied
+	}
+	return l.remote.fate()
+}
 
 // AuthType makes l a [credentials.AuthInfo].
-func (l *link) AuthType() string { return "peercred" }
+func (l *link) AuthType() string { return "peer" }
 
 // ReadOnReady is what gRPC looks for in order to keep no read buffer for a
 // connection that is idle. Only bare connections of package net have it for free.
 func (l *link) ReadOnReady(size int, pool mem.BufferPool) (*[]byte, int, error) {
-	return l.reader.read(size, pool)
+	buf, n, err := l.reader.read(size, pool)
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := l.pieces.see((*buf)[:n]); err != nil {
+		pool.Put(buf)
+		return nil, 0, err
+	}
+	return buf, n, nil
+}
+
+// Read is for the first bytes, which gRPC reads without a buffer of its own.
+func (l *link) Read(b []byte) (int, error) { return inspected{l.Conn, &l.pieces}.Read(b) }
+
+// inspect begins to look at what comes in, and has it logged when the connection is
+// ended for it.
+func (l *link) inspect(log hclog.Logger) {
+	l.pieces.greeted = &l.hello
+	l.pieces.complain = func(err error) {
+		log.Warn("ended a connection", "peer", l.identity.String(), "error", err)
+	}
 }
 
 // reader reads from a socket into a buffer that it takes when there is something
@@ -151,15 +202,20 @@ type peerCredentials struct{ front *front }
 // ServerHandshake never refuses anybody, since that would look like a crash to
 // the other side: the calls are refused, with words.
 func (c peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if l, ok := conn.(*link); ok {
-		return l, l, nil
-	}
-	unix, ok := conn.(*net.UnixConn)
+	l, ok := conn.(*link)
 	if !ok {
-		return nil, nil, fmt.Errorf("connection of type %T, want a unix socket", conn)
+		unix, ok := conn.(*net.UnixConn)
+		if !ok {
+			return nil, nil, fmt.Errorf("connection of type %T, want a unix socket", conn)
+		}
+		var err error
+		if l, err = newLink(unix, &c.front.gate, c.front.p.authorize); err != nil {
+			return nil, nil, err
+		}
 	}
-	l, err := newLink(unix, &c.front.gate, c.front.p.authorize)
-	return l, l, err
+	l.limitBuffer(c.front.buffers.socket)
+	l.inspect(c.front.p.log)
+	return l, l, nil
 }
 
 // ClientHandshake is not for a server.

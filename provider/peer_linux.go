@@ -55,19 +55,22 @@ func peerGroups(fd int) ([]uint32, error) {
 // another process inherited the socket and keeps it open. The process is the one
 // that called connect(2). stop ends the watch; died is not running any more then.
 // A kernel without SO_PEERPIDFD (before 6.5) watches nothing.
-func watchPeer(c *net.UnixConn, died func()) (stop func()) {
+func watchPeer(c *net.UnixConn, died func()) (stop func(), err error) {
 	pidfd := -1
-	err := onSocket(c, func(fd int) (err error) {
+	err = onSocket(c, func(fd int) (err error) {
 		pidfd, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 		return err
 	})
 	switch err {
 	case nil:
-		return watchPidfd(pidfd, died)
+		return watchPidfd(pidfd, died), nil
 	case unix.ESRCH: // it has ended, and is waited for already
 		died()
+	case unix.ENOPROTOOPT, unix.EINVAL, unix.ENODATA: // an older kernel, or nobody to watch
+	default:
+		return nil, fmt.Errorf("%w: cannot watch the process: %w", api.ErrTooMany, err)
 	}
-	return func() {}
+	return func() {}, nil
 }
 
 // watchProcess calls died once the process pid has ended.
