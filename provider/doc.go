@@ -40,6 +40,27 @@
 // ended. A process that breaks the protocol or goes over a limit is told why and
 // sent away; nobody else notices.
 //
+// # Where it is found
+//
+// A socket belongs to one provider: a lock beside it says to whom. If somebody
+// removes or replaces the socket, the lock file, the announcement or their
+// directory, the provider makes them anew within a moment, and says so in its
+// log; those attached notice nothing. What another program listens on, or
+// another provider has locked, it leaves alone: it logs who that is and takes the
+// path back when it is free. It hears of this from the kernel (inotify); where it
+// cannot, and that is logged, it looks every ten seconds. A directory further up
+// that is renamed, or mounted over, goes unnoticed.
+//
+// # Over TCP
+//
+// TCP needs Options.TLS: both sides show a certificate, and the one shown says
+// who a process is ([api.Identity]). The files are looked at for each connection;
+// what replaces them counts from the next on, and ends none. A process that cannot
+// be reached, or does not answer, is sent away within 15 seconds, as unreachable;
+// one that its kernel reports dead, at once. Connections that fail to show who
+// they are keep nobody on a unix socket waiting, and nobody on TCP for longer than
+// a greeting may take.
+//
 // # Not promised
 //
 // That a notification was taken by the client's program: credit says so only in

@@ -122,6 +122,7 @@ func (f *front) servePlugin(ctx context.Context) (*pluginServer, error) {
 		return nil, err
 	}
 	started := make(chan *plugin.ReattachConfig, 1)
+	var server *grpc.Server // set before started is
 	s := &pluginServer{over: make(chan struct{})}
 	go func() {
 		defer close(s.over)
@@ -129,7 +130,8 @@ func (f *front) servePlugin(ctx context.Context) (*pluginServer, error) {
 			HandshakeConfig:  Handshake(),
 			VersionedPlugins: map[int]plugin.PluginSet{api.PluginProtocol: {api.PluginName: served{}}},
 			GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
-				return f.newServer(append(o, grpc.UnaryInterceptor(f.drainFirst))...)
+				server = f.newServer(f.localOptions(), append(o, grpc.UnaryInterceptor(f.drainFirst))...)
+				return server
 			},
 			Logger: f.pluginLog(),
 			Test:   &plugin.ServeTestConfig{Context: ctx, ReattachConfigCh: started},
@@ -137,7 +139,7 @@ func (f *front) servePlugin(ctx context.Context) (*pluginServer, error) {
 	}()
 	select {
 	case s.address = <-started:
-		return s, f.openPluginSocket(s.address.Addr.String())
+		return s, f.openPluginSocket(s.address.Addr.String(), server)
 	case <-s.over:
 		return nil, errors.New("the plugin's server did not start; its log says why")
 	}
@@ -163,12 +165,14 @@ func (f *front) preparePluginDir() error {
 }
 
 // openPluginSocket lets whoever reaches the directory connect, as to any socket
-// of a provider, unless the host has chosen a group.
-func (f *front) openPluginSocket(path string) error {
-	if os.Getenv(plugin.EnvUnixSocketGroup) != "" {
-		return nil
+// of a provider, unless the host has chosen a group; and keeps an eye on it.
+func (f *front) openPluginSocket(path string, server *grpc.Server) error {
+	if os.Getenv(plugin.EnvUnixSocketGroup) == "" {
+		if err := os.Chmod(path, 0o666); err != nil {
+			return err
+		}
 	}
-	return os.Chmod(path, 0o666)
+	return f.adopt(path, server)
 }
 
 func pluginDir() (string, error) {

@@ -83,7 +83,7 @@ func TestAdmit(t *testing.T) {
 	f := p.front
 	f.owner = os.Getppid()
 	link := func(pid int) *link {
-		return &link{identity: api.Identity{PID: int32(pid)}, gate: &f.gate, deadline: time.NewTimer(time.Hour)}
+		return &link{identity: api.Identity{PID: int32(pid)}, gate: &f.gate, hall: &f.gate.local, deadline: time.NewTimer(time.Hour)}
 	}
 	const stranger = 99999
 	tests := []struct {

@@ -377,16 +377,17 @@ func (proc *process) write() {
 	var spare []item
 	var watchers []*Resource
 	var handles []api.Handle
+	limit := proc.p.front.buffers.batch
 	for {
 		items := proc.out.next(spare)
 		if len(items) == 0 {
 			return
 		}
 		for rest := items; len(rest) > 0; {
-			n := batch(rest)
-			b := wire.Batch{Data: wire.GetBuffer()}
+			n, size := batch(rest, limit)
+			b := wire.Batch{Data: bufferFor(size, limit)}
 			for i := range rest[:n] {
-				b.Data, handles = rest[i].encode(b.Data, handles)
+				b.Data, b.Tail, handles = rest[i].encode(b.Data, handles)
 			}
 			if err := proc.stream.Send(&b); err != nil {
 				proc.out.finish(nil)
@@ -404,9 +405,23 @@ func (proc *process) write() {
 	}
 }
 
-func (it *item) encode(b []byte, handles []api.Handle) ([]byte, []api.Handle) {
+// littleRoom is what is not worth a buffer of a whole batch's size.
+const littleRoom = 256
+
+// bufferFor returns an empty buffer with room for size bytes of a batch, which may
+// have limit.
+func bufferFor(size, limit int) []byte {
+	if size <= littleRoom || limit < wire.BatchSize {
+		return make([]byte, 0, size)
+	}
+	return wire.GetBuffer()
+}
+
+// encode appends the item to b. A body that is shared is returned as tail, and
+// has to follow at once.
+func (it *item) encode(b []byte, handles []api.Handle) (head, tail []byte, scratch []api.Handle) {
 	if it.n == nil {
-		return append(b, it.entry...), handles
+		return append(b, it.entry...), nil, handles
 	}
 	handles = handles[:0]
 	if it.one != nil {
@@ -415,5 +430,8 @@ func (it *item) encode(b []byte, handles []api.Handle) ([]byte, []api.Handle) {
 	for _, r := range it.many {
 		handles = append(handles, r.handle)
 	}
-	return wire.AppendNotification(b, handles, it.n.Body), handles
+	if it.shared() {
+		return wire.AppendNotificationHead(b, handles, len(it.n.Body)), it.n.Body, handles
+	}
+	return wire.AppendNotification(b, handles, it.n.Body), nil, handles
 }

@@ -29,9 +29,16 @@ type Options struct {
 	Tags []string
 	// AllowUIDs and AllowGIDs admit more than the provider's own user and root.
 	AllowUIDs, AllowGIDs []uint32
+	// TLS are the files for listening on TCP. Whoever shows a certificate of the
+	// authority is admitted, under the name that is in it.
+	TLS api.TLSFiles
+	// Insecure is for listening on TCP without TLS, which is possible on loopback
+	// alone and admits every user of the host.
+	Insecure bool
 	// Limits bound what it takes on.
 	Limits Limits
-	// Logger gets what the provider has to say. nil: nothing is logged.
+	// Logger gets what the provider has to say. nil: nothing is logged. It must
+	// not block: what waits for it may be what reads from a client.
 	Logger hclog.Logger
 }
 

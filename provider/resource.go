@@ -55,7 +55,8 @@ type ResourceOptions struct {
 	// or note that the resource is to be closed.
 	Overflow func(*Notification)
 	// Progress is called, without locks, after the queue became shorter or credit
-	// came back, while the resource is watched.
+	// came back, and after room came about in what it shares with other queues,
+	// while the resource is watched.
 	Progress func()
 }
 
@@ -151,6 +152,8 @@ func (r *Resource) Watch(on bool) {
 	r.out.mu.Lock()
 	defer r.out.mu.Unlock()
 	r.watched = on && r.progress != nil
+	r.out.ledger.await(r, r.watched)
+	r.out.ledger.whole.await(r, r.watched)
 }
 
 // Close ends r, in order. Closing it again does nothing.
@@ -188,6 +191,7 @@ func (r *Resource) end(reason api.Reason, last *wire.ProviderEntry) bool {
 		return false
 	}
 	r.out.update(r, (*queue).close)
+	r.Watch(false)
 	if r.handle.Notifiable() {
 		r.out.ledger.join(-1)
 	}

@@ -29,7 +29,7 @@ const deadline = 20 * time.Second
 func TestRole(t *testing.T) {
 	roles := map[string]func() error{
 		"attach": playClient, "storm": playStorm, "bequeath": playParent, "idle": playIdle,
-		"listen": playListener, "plugin": playPlugin, "host": playHost, "stranger": playStranger,
+		"listen": playListener, "visitor": playVisitor, "talker": playTalker, "plugin": playPlugin, "host": playHost, "stranger": playStranger,
 	}
 	name := os.Getenv(roleEnv)
 	if name == "" {
@@ -182,7 +182,7 @@ func playIdle() error {
 
 // playClient attaches to $CRIER_ADDRESS, opens a session, and says how it went.
 func playClient() error {
-	c, err := client.Dial(context.Background(), client.Options{Wait: -1})
+	c, err := client.Dial(context.Background(), client.Options{TLS: envFiles(), Wait: -1})
 	if err == nil {
 		defer c.Close()
 		_, err = c.Open(context.Background(), witnessSelector)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,17 +27,19 @@ const (
 	// window is how many bytes may be on their way over a stream or a connection.
 	// It is fixed: gRPC's own estimate costs pings, and a local socket has no delay.
 	window = 4 << 20
-	// ioBuffer is how much is read or written at once.
+	// ioBuffer is how much is read at once.
 	ioBuffer = 128 << 10
+	// recordSize is how much TLS gives at once. An idle connection holds a buffer
+	// for it.
+	recordSize = 16 << 10
 	// messageSlack is what a batch may have besides a message of the hard top.
 	messageSlack = 64 << 10
 )
 
-// newServer builds a gRPC server whose clients come over unix sockets. Two of
-// them can serve one provider: that of its own sockets, and that of go-plugin.
-func (f *front) newServer(more ...grpc.ServerOption) *grpc.Server {
-	s := grpc.NewServer(append([]grpc.ServerOption{
-		grpc.Creds(peerCredentials{f}),
+// newServer builds a gRPC server for one kind of connections: [front.localOptions]
+// or [front.remoteOptions]. All of them serve one provider.
+func (f *front) newServer(kind []grpc.ServerOption, more ...grpc.ServerOption) *grpc.Server {
+	common := []grpc.ServerOption{
 		grpc.InTapHandle(f.admit),
 		grpc.ForceServerCodecV2(wire.Codec()),
 		grpc.MaxConcurrentStreams(16),
@@ -45,13 +48,10 @@ func (f *front) newServer(more ...grpc.ServerOption) *grpc.Server {
 		grpc.MaxRecvMsgSize(f.p.options.Limits.HardTop + messageSlack),
 		grpc.StaticStreamWindowSize(window),
 		grpc.StaticConnWindowSize(window),
-		grpc.ReadBufferSize(ioBuffer),
-		grpc.WriteBufferSize(ioBuffer),
-		// The kernel says when a local process ends. One that is merely stopped
-		// keeps what it has, which gRPC's default of two hours would put an end to.
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: math.MaxInt64}),
+		grpc.WriteBufferSize(f.buffers.write),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	}, more...)...)
+	}
+	s := grpc.NewServer(slices.Concat(common, kind, more)...)
 	s.RegisterService(&grpc.ServiceDesc{
 		ServiceName: wirepb.Crier_ServiceDesc.ServiceName,
 		HandlerType: (*any)(nil),
@@ -64,6 +64,26 @@ func (f *front) newServer(more ...grpc.ServerOption) *grpc.Server {
 		Metadata: wirepb.Crier_ServiceDesc.Metadata,
 	}, nil)
 	return s
+}
+
+// localOptions are for unix sockets.
+func (f *front) localOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(peerCredentials{f}),
+		grpc.ReadBufferSize(ioBuffer),
+		// The kernel says when a local process ends. One that is merely stopped
+		// keeps what it has, which gRPC's default of two hours would put an end to.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: math.MaxInt64}),
+	}
+}
+
+// remoteOptions are for TCP.
+func (f *front) remoteOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(remoteCredentials{f}),
+		grpc.ReadBufferSize(recordSize),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: remoteSilence, Timeout: remoteAnswer}),
+	}
 }
 
 // The calls that are answered, by everybody and by the spawning host alone.
@@ -126,7 +146,10 @@ func (f *front) attach(stream grpc.ServerStream) error {
 		return refusal(err)
 	}
 	defer f.gate.leave(l)
-	stop := watchPeer(l.UnixConn, l.bereave)
+	stop, err := l.watch()
+	if err != nil {
+		return refusal(err)
+	}
 	defer stop()
 	if err := stream.SendHeader(nil); err != nil { // tells the client that it is in
 		return err
@@ -135,9 +158,12 @@ func (f *front) attach(stream grpc.ServerStream) error {
 	err = f.p.attach(s, peer{
 		identity: l.identity,
 		final:    f.spawned,
-		greeted:  func() { f.gate.greet(l) },
-		reason:   func(error) api.Reason { return api.ReasonDied },
-		end:      s.cut,
+		greeted: func() {
+			l.hello.Store(true)
+			f.gate.greet(l)
+		},
+		reason: func(error) api.Reason { return l.fate() },
+		end:    s.cut,
 	})
 	s.over.Store(true)
 	if err == nil || errors.Is(err, io.EOF) {
@@ -150,7 +176,7 @@ func (f *front) attach(stream grpc.ServerStream) error {
 type serverStream struct {
 	grpc   grpc.ServerStream
 	link   *link
-	ending atomic.Bool // the client has said that nothing follows
+	ending atomic.Bool // the client has said that nothing follows, or gRPC has told it so
 	over   atomic.Bool // the handler has returned
 }
 
@@ -164,6 +190,7 @@ func (s *serverStream) Recv(b *wire.Batch) error {
 	case errors.Is(err, io.EOF):
 		s.ending.Store(true)
 	case status.Code(err) == codes.ResourceExhausted:
+		s.ending.Store(true) // gRPC has ended the stream, and said why
 		return fmt.Errorf("%w: %s", api.ErrTooLarge, status.Convert(err).Message())
 	}
 	return err
