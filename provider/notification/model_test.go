@@ -12,6 +12,7 @@ import (
 
 	"crier.local/api"
 	"crier.local/api/wire"
+	"crier.local/provider"
 )
 
 // TestRoomModel lets processes do what comes to their minds, in virtual time, and
@@ -19,35 +20,49 @@ import (
 // everything at once.
 func TestRoomModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		var failure any // is the property's, and passes through the bubble
-		synctest.Test(t, func(*testing.T) {
-			defer func() { failure = recover() }()
-			w := newWorld(rt)
-			defer w.end()
-			rt.Repeat(map[string]func(*rapid.T){
-				"attach":  w.attach,
-				"connect": w.connect,
-				"send":    w.send,
-				"send ":   w.send,
-				"send  ":  w.send,
-				"burst":   w.burst,
-				"post":    w.post,
-				"send to": w.sendTo,
-				"rename":  w.rename,
-				"take":    w.take,
-				"take ":   w.take,
-				"cancel":  w.cancel,
-				"close":   w.close,
-				"kill":    w.kill,
-				"pass":    w.pass,
-				"":        w.checkBounds,
-			})
-			w.checkAll()
+		playRoom(t, rt, func(w *world) {
+			actions := w.actions()
+			actions[""] = w.checkBounds
+			rt.Repeat(actions)
 		})
-		if failure != nil {
-			panic(failure)
-		}
 	})
+}
+
+// actions are what can happen in the world.
+func (w *world) actions() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
+		"attach":  w.attach,
+		"connect": w.connect,
+		"send":    w.send,
+		"send ":   w.send,
+		"send  ":  w.send,
+		"burst":   w.burst,
+		"post":    w.post,
+		"send to": w.sendTo,
+		"rename":  w.rename,
+		"take":    w.take,
+		"take ":   w.take,
+		"cancel":  w.cancel,
+		"close":   w.close,
+		"kill":    w.kill,
+		"pass":    w.pass,
+	}
+}
+
+// playRoom plays in a new world, of which it returns what is left.
+func playRoom(t *testing.T, rt *rapid.T, play func(*world)) (w *world) {
+	var failure any // is the property's, and passes through the bubble
+	synctest.Test(t, func(*testing.T) {
+		defer func() { failure = recover() }()
+		w = newWorld(rt)
+		defer w.end()
+		play(w)
+		w.checkAll()
+	})
+	if failure != nil {
+		panic(failure)
+	}
+	return w
 }
 
 // limits of the model's world: queues are full after some messages.
@@ -63,6 +78,7 @@ type world struct {
 	guests    []*guest          // all there ever were, without the witnesses
 	processes []*process
 	sends     []*trial
+	skip      func(t *rapid.T, why string) // leaves an action that is not possible now
 }
 
 // guest is a connection and what it heard.
@@ -85,7 +101,10 @@ type trial struct {
 }
 
 func newWorld(t *rapid.T) *world {
-	w := &world{house: openHouse(t, modelOptions), t: t, witness: map[string]*guest{}}
+	w := &world{
+		house: openHouse(t, provider.Limits{}, modelOptions), t: t, witness: map[string]*guest{},
+		skip: func(t *rapid.T, why string) { t.Skip(why) },
+	}
 	for _, room := range []string{"r", "s"} {
 		o := api.Connect{Room: room, Name: "witness", Presence: true}
 		w.witness[room] = &guest{seat: w.house.attach(t).connect(o), options: o}
@@ -104,7 +123,7 @@ func (w *world) end() {
 
 func (w *world) attach(t *rapid.T) {
 	if len(w.processes) == 4 {
-		t.Skip("enough")
+		w.skip(t, "enough")
 	}
 	w.processes = append(w.processes, w.house.attach(t))
 	w.observe()
@@ -147,7 +166,7 @@ func (w *world) conclude(s *trial) {
 
 func (w *world) connect(t *rapid.T) {
 	if len(w.guests) > 20 {
-		t.Skip("enough")
+		w.skip(t, "enough")
 	}
 	o := api.Connect{
 		Room:     rapid.SampledFrom([]string{"r", "r", "r", "s"}).Draw(t, "room"),
@@ -190,7 +209,7 @@ func (w *world) one(t *rapid.T, like func(*guest) bool) *guest {
 		}
 	}
 	if len(some) == 0 {
-		t.Skip("nobody")
+		w.skip(t, "nobody")
 	}
 	return w.guests[rapid.SampledFrom(some).Draw(t, "guest")]
 }
@@ -244,7 +263,7 @@ func (w *world) sendTo(t *rapid.T) {
 func (w *world) rename(t *rapid.T) {
 	g, name := w.sender(t), w.drawName(t)
 	if g.options.Presence {
-		t.Skip("it would have to apply to what it knows what it is not told")
+		w.skip(t, "it would have to apply to what it knows what it is not told")
 	}
 	_, err := g.invoke(api.MethodRename, wire.EncodeRename(name))
 	switch {
@@ -261,7 +280,7 @@ func (w *world) rename(t *rapid.T) {
 func (w *world) take(t *rapid.T) {
 	g := w.some(t)
 	if len(g.untaken) == 0 {
-		t.Skip("nothing to take")
+		w.skip(t, "nothing to take")
 	}
 	g.seat.take(rapid.IntRange(1, len(g.untaken)).Draw(t, "entries"))
 	w.observe()
@@ -278,7 +297,7 @@ func (w *world) cancel(t *rapid.T) {
 			return
 		}
 	}
-	t.Skip("nothing is parked")
+	w.skip(t, "nothing is parked")
 }
 
 func (w *world) close(t *rapid.T) {
@@ -291,7 +310,7 @@ func (w *world) close(t *rapid.T) {
 
 func (w *world) kill(t *rapid.T) {
 	if len(w.processes) < 2 {
-		t.Skip("too few")
+		w.skip(t, "too few")
 	}
 	i := w.place(t)
 	p := w.processes[i]

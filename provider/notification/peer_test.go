@@ -36,18 +36,24 @@ func (h *house) pass(d time.Duration) {
 // bubble runs a test in virtual time, and checks the floor when it leaves.
 func bubble(t *testing.T, o Options, test func(t *testing.T, h *house)) {
 	t.Helper()
+	bubbleWithin(t, provider.Limits{}, o, test)
+}
+
+// bubbleWithin is bubble with limits of the provider.
+func bubbleWithin(t *testing.T, l provider.Limits, o Options, test func(t *testing.T, h *house)) {
+	t.Helper()
 	defer goleak.VerifyNone(t)
 	synctest.Test(t, func(t *testing.T) {
-		h := openHouse(t, o)
+		h := openHouse(t, l, o)
 		defer h.Close() // if the test ends early
 		test(t, h)
 		h.close(t)
 	})
 }
 
-func openHouse(t failer, o Options) *house {
+func openHouse(t failer, l provider.Limits, o Options) *house {
 	t.Helper()
-	h := &house{Provider: provider.New(provider.Options{})}
+	h := &house{Provider: provider.New(provider.Options{Limits: l})}
 	var err error
 	if h.service, err = Register(h.Provider, o, provider.ServiceOptions{}); err != nil {
 		t.Fatal(err)

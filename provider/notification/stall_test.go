@@ -14,6 +14,7 @@ import (
 
 	"crier.local/api"
 	"crier.local/api/wire"
+	"crier.local/provider"
 )
 
 // small is a house whose queues are full soon.
@@ -282,6 +283,48 @@ func TestSlowConnectionsStallOnlyThemselves(t *testing.T) {
 			if got := len(s.events()); got != 1 {
 				t.Errorf("a deaf one heard %d messages", got)
 			}
+		}
+	})
+}
+
+// What is held for others, of the same process or of all, keeps a send from one
+// that holds little. When the others have read it, the send goes on at once,
+// whoever does not read.
+func TestSharedBoundIsFreedByOthers(t *testing.T) {
+	t.Run("process", func(t *testing.T) {
+		testSharedBound(t, provider.Limits{ProcessQueue: 8 << 20}, func(h *house) func() *process {
+			crowd := h.attach(t)
+			return func() *process { return crowd }
+		})
+	})
+	t.Run("total", func(t *testing.T) {
+		testSharedBound(t, provider.Limits{TotalQueue: 8 << 20}, func(h *house) func() *process {
+			return func() *process { return h.attach(t) }
+		})
+	})
+}
+
+func testSharedBound(t *testing.T, l provider.Limits, processes func(*house) func() *process) {
+	bubbleWithin(t, l, Options{}, func(t *testing.T, h *house) {
+		next := processes(h)
+		deaf := next().connect(api.Connect{Name: "deaf", Window: 1})
+		var others []*seat
+		for range 20 {
+			others = append(others, next().connect(api.Connect{Window: 1}))
+		}
+		a := h.attach(t).connect(api.Connect{Name: "a"})
+		_, parked := a.fill(64 << 10)
+		if held := deaf.who("")[0].QueuedBytes; held > 1<<20 {
+			t.Fatalf("deaf's own queue is full, with %d bytes", held)
+		}
+		for _, s := range others {
+			s.takeAll()
+		}
+		if _, ok := a.answer(parked); !ok {
+			t.Error("the send still waits")
+		}
+		if deaf.end != nil {
+			t.Error("deaf is evicted, which was not full")
 		}
 	})
 }
