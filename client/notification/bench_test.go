@@ -14,7 +14,7 @@ func BenchmarkReceive(b *testing.B) {
 	b.Run("local", func(b *testing.B) { newLocalHouse(b).benchmark(b) })
 	b.Run("unix", func(b *testing.B) {
 		h := newUnixHouse(b)
-		h.street.(*unixStreet).near = h.street.(*unixStreet).address // not through the proxy
+		h.street.(*socketStreet).near = h.street.(*socketStreet).address // not through the proxy
 		h.benchmark(b)
 	})
 }

@@ -147,9 +147,44 @@ func (c *Client) invoke(ctx context.Context, m api.Method, args []byte) ([]byte,
 			return nil, err
 		}
 		body, err := s.Invoke(ctx, m, args)
-		if !lost(err) || s.Err() == nil {
+		if again, err := c.again(ctx, err, s.Err); !again {
 			return body, err
 		}
+	}
+}
+
+// again decides what comes after a call that failed with err, when ended tells why
+// what it went to has ended. It reports whether the call is to be made again,
+// over the next link, since nothing was done. A provider that goes away refuses
+// everything; it is not asked again, so again waits until it has gone.
+func (c *Client) again(ctx context.Context, err error, ended func() error) (bool, error) {
+	if !refusedByLeaver(err) {
+		return lost(err) && ended() != nil, err
+	}
+	for ended() == nil {
+		if err := c.pause(ctx); err != nil {
+			return false, err
+		}
+	}
+	return lost(ended()), err
+}
+
+// pause lets retryPause pass. It returns an error if ctx or the client ends
+// meanwhile.
+func (c *Client) pause(ctx context.Context) error {
+	if _, err := c.usable(); err != nil {
+		return err
+	}
+	bounded, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	switch {
+	case sleep(bounded, retryPause):
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		return api.ErrClosed
 	}
 }
 
@@ -179,13 +214,18 @@ func (c *Client) open(ctx context.Context) (*client.Session, error) {
 			return nil, err
 		}
 		s, limited, err := c.openVersion(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			return c.adopt(s, limited)
-		}
-		if !lost(err) {
+		case refusedByLeaver(err):
+			if err := c.pause(ctx); err != nil {
+				return nil, err
+			}
+		case lost(err):
+			after = a.Number
+		default:
 			return nil, err
 		}
-		after = a.Number
 	}
 }
 
@@ -277,6 +317,10 @@ func (c *Client) Connect(ctx context.Context, o api.Connect) (*Connection, error
 			}
 		case ctx.Err() != nil:
 			return nil, ctx.Err() // if it did come about, it is closed unseen
+		case refusedByLeaver(err):
+			if err := c.pause(ctx); err != nil {
+				return nil, err
+			}
 		case !errors.Is(err, api.ErrDisconnected):
 			return nil, err
 		}
@@ -331,6 +375,13 @@ func (c *Client) needsOf(o api.Connect) error {
 		return nil
 	}
 	return c.needs(api.MethodRename) // any that came with 1.1
+}
+
+// refusedByLeaver reports whether err may be the refusal of a provider that goes
+// away but is not gone: nothing was done then. It is also what a client or
+// connection has that was closed here.
+func refusedByLeaver(err error) bool {
+	return errors.Is(err, api.ErrClosed) && !errors.Is(err, api.ErrOutcomeUnknown)
 }
 
 // lost reports whether err says that the link was lost before anything was sent.

@@ -176,7 +176,8 @@ func (x *Connection) Rename(ctx context.Context, name string) error {
 		if r, err = x.resource(ctx, r); err != nil {
 			return err
 		}
-		if err = x.rename(ctx, r, name); !lost(err) || r.Err() == nil {
+		again, err := x.client.again(ctx, x.rename(ctx, r, name), r.Err)
+		if !again {
 			return err
 		}
 	}
@@ -220,7 +221,8 @@ func (x *Connection) invoke(ctx context.Context, m api.Method, args []byte) ([]b
 			return nil, err
 		}
 		body, err := r.Invoke(ctx, m, args)
-		if !lost(err) || r.Err() == nil {
+		again, err := x.client.again(ctx, err, r.Err)
+		if !again {
 			return body, err
 		}
 	}

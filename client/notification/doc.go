@@ -24,8 +24,9 @@
 // all the time, and don't let it wait for sends to a room whose receivers wait
 // for theirs; if it comes to that, a send fails with [api.ErrFull].
 //
-// While the provider is lost, sends and Receive wait for it, until their
-// context ends. The methods of one connection may be called concurrently.
+// While the provider is lost, or about to go, sends and Receive wait for the next
+// one, until their context ends. The methods of one connection may be called
+// concurrently.
 //
 // # Death
 //

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -199,59 +197,6 @@ func checkRefusal(t *testing.T, err error) {
 	if err != nil && !errors.Is(err, api.ErrFull) && !errors.Is(err, api.ErrEvicted) {
 		t.Errorf("publish: %v", err)
 	}
-}
-
-// TestStoppedReceiver stops a process that receives. It is evicted when its
-// queue is full, others lose nothing, and when it goes on it learns of it.
-func TestStoppedReceiver(t *testing.T) {
-	w := newWorld(t)
-	w.serve(provider.Options{}, service.Options{Stall: shortStall})
-	witness := w.connect(api.Connect{Room: "r", Presence: true})
-	stopped := w.start("listener", "r", "stopped")
-	stopped.expect("here")
-	w.until(witness, func(e api.Event) bool { return e.Kind == api.KindJoined })
-	stopped.stop()
-
-	sender := w.connect(api.Connect{Room: "r", SendOnly: true})
-	other := w.read(w.connect(api.Connect{Room: "r"}), sender.Name())
-	left := make(chan api.Event, 1)
-	go func() {
-		for e, err := range witness.Events(w.ctx) {
-			if err != nil || e.Kind == api.KindLeft {
-				left <- e
-			}
-		}
-	}()
-	const most = 5000 // far more than its queue and window hold
-	sent, alone := 0, 0
-	for ; alone < 100; sent++ { // and some more, once it is gone
-		if sent == most {
-			t.Fatal("nobody waits for the stopped process")
-		}
-		receipt, err := sender.Send(w.ctx, numbered(sent))
-		if err != nil {
-			t.Fatalf("send: %v", err)
-		}
-		if receipt.Receivers == 2 {
-			alone++
-		}
-	}
-	if e := <-left; e.From != "stopped" || e.Reason != api.ReasonSlow {
-		t.Errorf("%s left because it %v, want stopped, slow", e.From, e.Reason)
-	}
-	w.send(sender, "")
-	other.end(t, sent)
-
-	stopped.signal(syscall.SIGCONT)
-	var heard int
-	var why string
-	if n, _ := fmt.Sscanf(stopped.expect("ended"), "%d %s", &heard, &why); n != 2 || !strings.HasPrefix(why, "evicted") {
-		t.Errorf("after it went on it ended with %q, want evicted", why)
-	}
-	if heard > sent-alone {
-		t.Errorf("it heard %d messages of %d", heard, sent-alone)
-	}
-	t.Logf("%d messages went in before it was evicted, it heard %d of them", sent-alone, heard)
 }
 
 // TestOneOfManyStalls has one process with many connections, of which one is

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"crier.local/api"
+	"crier.local/api/tlstest"
 	"crier.local/api/wire"
 	"crier.local/client"
 	"crier.local/provider"
@@ -23,6 +24,7 @@ import (
 type house struct {
 	t        testing.TB
 	ctx      context.Context // ends when the test has taken far too long
+	options  provider.Options
 	provider *provider.Provider
 	street   street
 	serve    func(*provider.Provider) // lets clients come to it
@@ -37,15 +39,21 @@ type street interface {
 	open()
 }
 
-// everywhere runs a test inside this process and over a unix socket.
+// everywhere runs a test inside this process, over a unix socket, and over TCP
+// with TLS.
 func everywhere(t *testing.T, test func(t *testing.T, h *house)) {
 	t.Run("local", func(t *testing.T) { test(t, newLocalHouse(t)) })
 	t.Run("unix", func(t *testing.T) { test(t, newUnixHouse(t)) })
+	t.Run("tls", func(t *testing.T) { test(t, newTLSHouse(t)) })
 }
 
 func newHouse(t testing.TB, s street, serve func(*provider.Provider)) *house {
+	return newHouseWith(t, provider.Options{}, s, serve)
+}
+
+func newHouseWith(t testing.TB, o provider.Options, s street, serve func(*provider.Provider)) *house {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	h := &house{t: t, ctx: ctx, street: s, serve: serve}
+	h := &house{t: t, ctx: ctx, options: o, street: s, serve: serve}
 	t.Cleanup(func() {
 		cancel()
 		h.provider.Close()
@@ -57,7 +65,7 @@ func newHouse(t testing.TB, s street, serve func(*provider.Provider)) *house {
 // start starts a provider of the given version of the service.
 func (h *house) start(s api.Selector, o service.Options) {
 	h.t.Helper()
-	h.provider = provider.New(provider.Options{})
+	h.provider = provider.New(h.options)
 	if err := h.provider.Provide(s, service.New(o), provider.ServiceOptions{}); err != nil {
 		h.t.Fatal(err)
 	}
@@ -210,10 +218,11 @@ func (s *localStreet) Attach(ctx context.Context) (wire.Stream, error) {
 	return s.provider.Local().Attach(ctx)
 }
 
-// unixStreet passes bytes on between two sockets.
-type unixStreet struct {
+// socketStreet passes bytes on between two sockets.
+type socketStreet struct {
 	links
 	address, near api.Endpoint // the provider's, and what clients dial
+	tls           api.TLSFiles // of the clients
 	proxies       sync.WaitGroup
 }
 
@@ -226,37 +235,74 @@ func checkFloor(t testing.TB) {
 func newUnixHouse(t testing.TB) *house {
 	checkFloor(t)
 	dir := t.TempDir()
-	s := &unixStreet{
-		links:   links{live: map[io.Closer]bool{}},
-		address: api.UnixEndpoint(filepath.Join(dir, "far")),
-		near:    api.UnixEndpoint(filepath.Join(dir, "near")),
-	}
-	listener, err := net.Listen("unix", s.near.Address)
+	s := newSocketStreet(t, api.UnixEndpoint(filepath.Join(dir, "near")))
+	return newHouse(t, s, s.serve(t, api.UnixEndpoint(filepath.Join(dir, "far"))))
+}
+
+func newTLSHouse(t testing.TB) *house {
+	checkFloor(t)
+	authority, err := tlstest.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	files, err := authority.Issue("anybody", tlstest.Pair{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	somewhere := api.Endpoint{Network: "tcp", Address: "127.0.0.1:0"}
+	s := newSocketStreet(t, somewhere)
+	s.tls = files
+	return newHouseWith(t, provider.Options{TLS: files}, s, s.serve(t, somewhere))
+}
+
+// newSocketStreet returns a street that begins at near.
+func newSocketStreet(t testing.TB, near api.Endpoint) *socketStreet {
+	listener, err := net.Listen(near.Network, near.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near.Address = listener.Addr().String()
+	s := &socketStreet{links: links{live: map[io.Closer]bool{}}, near: near}
 	s.proxies.Go(func() { s.accept(listener) })
 	t.Cleanup(func() {
 		listener.Close()
 		s.cut()
 		s.proxies.Wait()
 	})
-	return newHouse(t, s, func(p *provider.Provider) {
-		if _, err := p.Listen(s.address); err != nil {
-			t.Fatal(err)
-		}
-	})
+	return s
 }
 
-func (s *unixStreet) options() client.Options { return client.Options{Address: s.near} }
+// serve returns what makes the street lead to a provider.
+func (s *socketStreet) serve(t testing.TB, far api.Endpoint) func(*provider.Provider) {
+	return func(p *provider.Provider) {
+		actual, err := p.Listen(far)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.address = actual
+	}
+}
 
-func (s *unixStreet) accept(listener net.Listener) {
+func (s *socketStreet) far() api.Endpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.address
+}
+
+func (s *socketStreet) options() client.Options {
+	return client.Options{Address: s.near, TLS: s.tls}
+}
+
+func (s *socketStreet) accept(listener net.Listener) {
 	for {
 		near, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		far, err := net.Dial("unix", s.address.Address)
+		to := s.far()
+		far, err := net.Dial(to.Network, to.Address)
 		if err != nil {
 			near.Close()
 			continue

@@ -121,19 +121,6 @@ func (c *child) signal(s syscall.Signal) {
 	}
 }
 
-// stop stops the process and returns when it does stand still.
-func (c *child) stop() {
-	c.w.t.Helper()
-	c.signal(syscall.SIGSTOP)
-	var status syscall.WaitStatus
-	for !status.Stopped() {
-		_, err := syscall.Wait4(c.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
-		if err != nil && err != syscall.EINTR {
-			c.w.t.Fatalf("wait until %s stops: %v", c, err)
-		}
-	}
-}
-
 // kill kills the process with -9 and returns when it is reaped.
 func (c *child) kill() {
 	c.cmd.Process.Kill()

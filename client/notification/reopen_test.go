@@ -1,7 +1,10 @@
 package notification
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,4 +113,80 @@ func TestCloseWhileReopening(t *testing.T) {
 			t.Errorf("told twice: %+v, %v", flushed, err)
 		}
 	})
+}
+
+// A provider that is going away refuses what is asked of it, and drains. Whoever
+// asks, or waits for a receiver, waits for the next provider then.
+func TestAllWaitsWhileTheProviderGoes(t *testing.T) {
+	h := newUnixHouse(t)
+	reader := h.connect(api.Connect{Name: "reader"})
+	c, watch := h.dial(), h.dial()
+	x := h.connectBy(c, api.Connect{Name: "x"})
+	results := make(chan error)
+	asked := 0
+	ask := func(what string, call func() error) {
+		asked++
+		go func() {
+			err := call()
+			if err != nil {
+				err = fmt.Errorf("%s: %w", what, err)
+			}
+			results <- err
+		}()
+	}
+	send := func() error { return second(x.Send(h.ctx, make([]byte, 1<<20))) }
+	for range 8 { // more than are admitted while nobody reads
+		ask("send before", send)
+	}
+	h.parks(watch)
+
+	closed := make(chan error)
+	former := h.provider
+	go func() { closed <- former.Close() }()
+	for h.street.(*socketStreet).listens() && h.ctx.Err() == nil {
+		<-time.After(time.Millisecond)
+	}
+	ask("send", send)
+	ask("members", func() error { return second(x.Members(h.ctx)) })
+	ask("rename", func() error { return x.Rename(h.ctx, "y") })
+	ask("connect", func() error { return second(c.Connect(h.ctx, api.Connect{Room: "other"})) })
+	ask("who", func() error { return second(c.Who(h.ctx, "")) })
+	var reading sync.WaitGroup
+	reading.Go(func() { // lets the drain end
+		for range reader.Events(h.ctx) {
+			continue
+		}
+	})
+	<-closed
+	h.start(api.NotificationSelector, service.Options{})
+	for range asked {
+		// At the very end nobody can tell what became of a send on its way.
+		if err := <-results; err != nil && !errors.Is(err, api.ErrOutcomeUnknown) {
+			t.Error(err)
+		}
+	}
+	reader.Close()
+	reading.Wait()
+}
+
+// parks returns when a send waits for a receiver.
+func (h *house) parks(c *Client) {
+	h.t.Helper()
+	for {
+		seats, err := c.Who(h.ctx, "")
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		for _, s := range seats {
+			if s.Parked > 0 {
+				return
+			}
+		}
+	}
+}
+
+// listens reports whether the provider has a socket.
+func (s *socketStreet) listens() bool {
+	_, err := os.Stat(s.address.Address)
+	return err == nil
 }
