@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"crier.local/api"
+	"crier.local/client"
 )
 
 // The exit codes, those of sysexits.h where it has one.
@@ -74,6 +75,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil, errors.Is(err, errOutputClosed):
 		return exitDone
+	case isAny(err, client.ErrConfiguration):
+		return exitConfig
 	case isAny(err, api.ErrNoProvider, api.ErrGone):
 		return exitUnavailable
 	case isAny(err, api.ErrVersion, api.ErrAmbiguous):
@@ -141,6 +144,8 @@ func hintFor(err error) string {
 		return e.hint
 	}
 	switch {
+	case isAny(err, client.ErrCertificate, client.ErrConfiguration):
+		return "" // their words say it
 	case errors.Is(err, api.ErrDenied) && errors.Is(err, fs.ErrPermission): // by a directory
 		return "whoever runs the provider can admit you: a directory that you may enter, or crier serve --allow-gid"
 	case errors.Is(err, api.ErrDenied) && os.Getuid() == unknownID:

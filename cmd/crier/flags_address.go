@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -21,9 +20,6 @@ func parseAddress(text string) (api.Endpoint, error) {
 func checkAddress(e api.Endpoint) error {
 	if err := e.Validate(); err != nil {
 		return misconfigured(err, "")
-	}
-	if e.Network != "unix" {
-		return misconfigured(fmt.Errorf("address %q: only unix sockets can be used so far, not %s", e, e.Network), "")
 	}
 	return nil
 }

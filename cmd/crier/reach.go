@@ -23,6 +23,7 @@ const answerTime = 3 * time.Second
 // reach says how a client command finds its provider.
 type reach struct {
 	address endpointFlag
+	tls     api.TLSFiles
 	runDir  string
 	wait    time.Duration
 	// giveUp bounds redialling; 0 is never.
@@ -31,11 +32,17 @@ type reach struct {
 
 func (r *reach) addTo(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.Var(&r.address, "address", "the provider's `address`: unix:///path (default: look for one)")
+	f.Var(&r.address, "address", "the provider's `address`: unix:///path or tcp://host:port (default: look for one)")
+	f.StringVar(&r.tls.CA, "tls-ca", "", "for TCP: the `file` of the authority that the provider's certificate must come from")
+	f.StringVar(&r.tls.Cert, "tls-cert", "", "for TCP: the `file` of the certificate that says who this is")
+	f.StringVar(&r.tls.Key, "tls-key", "", "for TCP: the `file` of the certificate's key")
 	f.StringVar(&r.runDir, "run-dir", "", "the `directory` in which to look for a provider")
 	f.DurationVar(&r.wait, "wait", 2*time.Second, "how long to wait for a provider to appear")
 	completeProviders(cmd, r)
 	completeDirectories(cmd)
+	for _, flag := range []string{"tls-ca", "tls-cert", "tls-key"} {
+		completeFiles(cmd, flag)
+	}
 }
 
 // addGiveUp adds the flag of commands that stay; the others give up when --wait
@@ -46,12 +53,15 @@ func (r *reach) addGiveUp(f *pflag.FlagSet) {
 
 // options returns r for package client.
 func (r *reach) options(logger hclog.Logger) (client.Options, error) {
-	o := client.Options{Address: r.address.Endpoint, Wait: r.wait, GiveUpAfter: r.giveUp, Logger: logger}
+	o := client.Options{Address: r.address.Endpoint, TLS: r.tls, Wait: r.wait, GiveUpAfter: r.giveUp, Logger: logger}
 	if r.wait <= 0 {
 		o.Wait = -1
 	}
 	if r.address.Endpoint != (api.Endpoint{}) {
 		if err := checkAddress(r.address.Endpoint); err != nil {
+			return o, r.origin(err)
+		}
+		if err := client.CheckTLS(r.address.Endpoint, r.tls); err != nil {
 			return o, r.origin(err)
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,6 +29,9 @@ type server struct {
 	stall     time.Duration
 	uids      idsFlag
 	gids      idsFlag
+	tls       api.TLSFiles
+	untilEOF  bool // end with standard input
+	insecure  bool
 }
 
 func (p *program) serveCommand() *cobra.Command {
@@ -36,7 +40,14 @@ func (p *program) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run a provider",
 		Long: `Serve holds rooms for the processes that come to it, until it is told to stop.
-It tells where it listens on standard error, a line per address, when it is ready.`,
+It tells where it listens on standard error, a line per address, when it is ready.
+
+On TCP it admits whoever shows a certificate of --tls-client-ca; who they are is the
+first URI in it, else its common name. Files that are replaced count for the next
+connection. Without TLS, --insecure, it listens on loopback alone.
+
+On SIGUSR1 it logs its state: goroutines, descriptors, processes, connections, queued
+and heap bytes.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd.Context()) },
 	}
@@ -49,8 +60,15 @@ It tells where it listens on standard error, a line per address, when it is read
 	f.Var(&s.priority, "priority", "which provider clients prefer: a number up to 255 or a `word` such as preferred")
 	f.Var(&s.uids, "allow-uid", "admit this `uid` too; may be repeated")
 	f.Var(&s.gids, "allow-gid", "admit this `gid` too; may be repeated")
+	f.StringVar(&s.tls.Cert, "tls-cert", "", "for TCP: the `file` of the provider's certificate")
+	f.StringVar(&s.tls.Key, "tls-key", "", "for TCP: the `file` of the certificate's key")
+	f.StringVar(&s.tls.CA, "tls-client-ca", "", "for TCP: the `file` of the authority that clients' certificates must come from")
+	f.BoolVar(&s.untilEOF, "until-eof", false, "end when standard input does, for a program that starts its own provider")
+	f.BoolVar(&s.insecure, "insecure", false, "TCP without TLS, on loopback alone; it admits every user of this host")
 	completeDirectories(cmd)
-	completeFiles(cmd, "address")
+	for _, flag := range []string{"address", "tls-cert", "tls-key", "tls-client-ca"} {
+		completeFiles(cmd, flag)
+	}
 	complete(cmd, "priority", func(context.Context, *cobra.Command) []string { return priorityWords() })
 	return cmd
 }
@@ -92,25 +110,69 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.warnFewPlaces(p)
+	defer tellState(p, s.p.logger(hclog.Info))()
 	defer p.Close()
 	for _, e := range endpoints {
 		actual, err := p.Listen(e)
 		if err != nil {
-			return misconfigured(err, "")
+			return misconfigured(err, s.listenHint(e))
 		}
 		s.p.note("listening on %s", actual)
-		s.warnBarred(filepath.Dir(actual.Address))
+		if actual.Network == "unix" {
+			s.warnBarred(filepath.Dir(actual.Address))
+		}
+	}
+	if s.untilEOF {
+		ctx = s.withInput(ctx)
 	}
 	<-ctx.Done()
 	return nil
 }
 
+// withInput returns a context that ends with standard input too. A program that
+// starts a provider holds the other end, and lets go of it however it ends.
+func (s *server) withInput(ctx context.Context) context.Context {
+	ctx, end := context.WithCancel(ctx)
+	go func() { // until then, or the process's end
+		defer end()
+		_, _ = io.Copy(io.Discard, s.p.stdin)
+	}()
+	return ctx
+}
+
+// listenHint says what lets a provider listen on TCP, if its flags do not.
+func (s *server) listenHint(e api.Endpoint) string {
+	switch {
+	case e.Network != "tcp":
+		return ""
+	case s.insecure && s.tls != (api.TLSFiles{}):
+		return "--insecure excludes --tls-cert, --tls-key and --tls-client-ca, from the environment too (CRIER_TLS_CERT and so on)"
+	case !s.insecure && len(s.tls.Missing()) > 0:
+		return "give --tls-cert, --tls-key and --tls-client-ca or, on loopback, --insecure"
+	}
+	return ""
+}
+
+// fewPlaces is for how many processes a provider has to have room, or else serve
+// says so.
+const fewPlaces = 64
+
+func (s *server) warnFewPlaces(p *provider.Provider) {
+	if n := p.Limits().Processes; n < fewPlaces {
+		s.p.note("note: places for client processes: %d", n)
+		s.p.note("for more of them raise the limit of open files (ulimit -n), or of the cgroup's memory")
+	}
+}
+
 // provider returns a provider of the notification service that nobody can attach
 // to yet.
 func (s *server) provider() (*provider.Provider, error) {
+	heedMemoryLimit()
 	logger := s.p.logger(hclog.Info)
 	p := provider.New(provider.Options{
-		Name: string(s.name), Version: release(), Tags: s.tags, AllowUIDs: s.uids, AllowGIDs: s.gids, Logger: logger,
+		Name: string(s.name), Version: release(), Tags: s.tags, AllowUIDs: s.uids, AllowGIDs: s.gids,
+		TLS: s.tls, Insecure: s.insecure, Logger: logger,
 	})
 	_, err := notification.Register(p,
 		notification.Options{Stall: s.stall, Logger: logger},

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -103,12 +105,23 @@ func (p *program) printSeatLines(seats []api.Seat) error {
 	return nil
 }
 
+// writeSeats writes the table. Whose identity is a certificate's has no uid to
+// speak of; a column for it is there only if somebody has one.
 func writeSeats(w io.Writer, seats []api.Seat) {
-	fmt.Fprintln(w, "ROOM\tNAME\tHANDLE\tSESSION\tPID\tUID\tSINCE\tQUEUED\tBYTES\tSTATE")
+	certified := slices.ContainsFunc(seats, func(s api.Seat) bool { return s.Identity.Subject != "" })
+	fmt.Fprint(w, "ROOM\tNAME\tHANDLE\tSESSION\tPID\tUID\tSINCE\tQUEUED\tBYTES\tSTATE")
+	if certified {
+		fmt.Fprint(w, "\tSUBJECT")
+	}
+	fmt.Fprintln(w)
 	for _, s := range seats {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s\n",
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s",
 			sanitize([]byte(s.Room)), sanitize([]byte(s.Name)), s.Handle, s.Session, s.Identity.PID, s.Identity.UID,
 			s.Since.Local().Format("2006-01-02 15:04:05"), s.Queued, s.QueuedBytes, state(s))
+		if certified {
+			fmt.Fprintf(w, "\t%s", cmp.Or(sanitize([]byte(s.Identity.Subject)), "-"))
+		}
+		fmt.Fprintln(w)
 	}
 }
 
