@@ -26,22 +26,30 @@ func (l *logFlags) addTo(root *cobra.Command) {
 }
 
 // logger returns the program's logger; level is what is logged unless a flag says
-// otherwise.
+// otherwise. To log never blocks: see [journal].
 func (p *program) logger(level hclog.Level) hclog.Logger {
 	if p.log.level.value != "" {
 		level = hclog.LevelFromString(p.log.level.value)
 	}
-	terminal := isTerminal(p.stderr)
-	options := &hclog.LoggerOptions{Name: "crier", Level: level, Output: p.stderr}
-	options.JSONFormat = p.log.format.value == "json" || p.log.format.value == "" && !terminal
+	o := hclog.LoggerOptions{Name: "crier", Level: level, Output: p.stderr}
+	o.JSONFormat = p.log.format.value == "json" || p.log.format.value == "" && !p.stderr.terminal
 	var told hclog.ExcludeByMessage // by the error that follows
 	told.Add("plugin process exited")
 	told.Add("plugin failed to exit gracefully")
-	options.Exclude = told.Exclude
-	if terminal {
-		options.Output = sanitizingWriter{p.stderr}
+	o.Exclude = told.Exclude
+	if p.stderr.terminal {
+		o.Output = sanitizingWriter{p.stderr}
 	}
-	return hclog.New(options)
+	p.stderr.tell(func(lines int) []byte { return lossLine(o, lines) })
+	return hclog.New(&o)
+}
+
+// lossLine returns the line of the log that tells of others that are lost.
+func lossLine(o hclog.LoggerOptions, lines int) []byte {
+	var line bytes.Buffer
+	o.Output, o.Level = &line, hclog.Warn
+	hclog.New(&o).Warn("lines are lost here that could not be written", "lines", lines)
+	return line.Bytes()
 }
 
 // sanitizingWriter sanitises each line of what is written to it.

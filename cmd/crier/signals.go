@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"sync"
@@ -11,13 +12,14 @@ import (
 )
 
 // withSignals returns a context that the first interrupt ends, with the cause
-// [interrupted]; a second one ends the process at once. release stops that and
-// waits; it may be called repeatedly.
+// [interrupted]; a second one ends the process at once. What there is to say goes
+// to stderr, which must not block. release stops that and waits; it may be called
+// repeatedly.
 //
 // Once it has been called a write to a closed pipe is an error instead of the end
 // of the process. The signal is caught rather than ignored, since an ignored one
 // would stay ignored in the processes that this one starts.
-func withSignals(parent context.Context) (ctx context.Context, release func()) {
+func withSignals(parent context.Context, stderr io.Writer) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals, pipe := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -28,7 +30,7 @@ func withSignals(parent context.Context) (ctx context.Context, release func()) {
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		watchSignals(signals, over, cancel)
+		watchSignals(signals, over, cancel, stderr)
 	}()
 	return ctx, sync.OnceFunc(func() {
 		signal.Stop(signals)
@@ -45,14 +47,14 @@ const (
 	closingTime = time.Second
 )
 
-func watchSignals(signals <-chan os.Signal, over <-chan struct{}, cancel context.CancelCauseFunc) {
+func watchSignals(signals <-chan os.Signal, over <-chan struct{}, cancel context.CancelCauseFunc, stderr io.Writer) {
 	var late <-chan time.Time
 	for first := true; ; {
 		select {
 		case <-over:
 			return
 		case <-late:
-			fmt.Fprintln(os.Stderr, closing)
+			fmt.Fprintln(stderr, closing)
 		case s := <-signals:
 			number := s.(syscall.Signal)
 			if !first {
