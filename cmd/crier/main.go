@@ -11,10 +11,13 @@ import (
 )
 
 func main() {
-	ctx, release := withSignals(context.Background())
-	p := &program{stdin: os.Stdin, stdout: newOutput(ctx, os.Stdout), stderr: os.Stderr, release: release}
+	stderr := newJournal(os.Stderr)
+	stderr.terminal = isTerminal(os.Stderr)
+	ctx, release := withSignals(context.Background(), stderr)
+	p := &program{stdin: os.Stdin, stdout: newOutput(ctx, os.Stdout), stderr: stderr, release: release}
 	code := p.run(ctx, os.Args[1:])
 	release()
+	stderr.flush(lingerTime)
 	os.Exit(code)
 }
 
@@ -22,7 +25,7 @@ func main() {
 type program struct {
 	stdin  io.Reader
 	stdout *output
-	stderr *os.File
+	stderr *journal
 	log    logFlags
 	// release leaves interrupts to whoever wants them; may be called repeatedly.
 	release func()
@@ -69,7 +72,7 @@ func (p *program) rootCommand() *cobra.Command {
 	p.log.addTo(root)
 	root.AddCommand(
 		p.demoCommand(), p.serveCommand(), p.joinCommand(), p.sendCommand(), p.listenCommand(),
-		p.whoCommand(), p.providersCommand(), p.pingCommand(), p.versionCommand(), p.pluginCommand(),
+		p.whoCommand(), p.providersCommand(), p.pingCommand(), p.versionCommand(), p.pluginCommand(), p.actorCommand(), p.soakCommand(),
 	)
 	describeEnvironment(root)
 	root.SetHelpFunc(p.help)
