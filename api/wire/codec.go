@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the fallback
@@ -21,6 +22,35 @@ type Batch struct {
 	// Tail follows Data in a batch that is sent. It is not copied, so that many
 	// streams can send it at once, and must not change. Nothing is received here.
 	Tail []byte
+	// Sent, if it is set, is called when Tail is not needed any more. It may never
+	// be, when the stream ends.
+	Sent func()
+	// Borrow lets Recv lend Data from a pool, if it is worth it: then Loan is set, and
+	// the reader repays it. Else Loan is nil.
+	Borrow bool
+	Loan   *Loan
+}
+
+// Loan is memory of a pool. It goes back there once all who share it have repaid,
+// or to the garbage collector if somebody never does. A nil loan is none: its
+// methods do nothing.
+type Loan struct {
+	data []byte
+	open atomic.Int32
+}
+
+// Share adds one who has to repay.
+func (l *Loan) Share() {
+	if l != nil {
+		l.open.Add(1)
+	}
+}
+
+// Repay says that one of those who share the loan is done with the memory.
+func (l *Loan) Repay() {
+	if l != nil && l.open.Add(-1) == 0 {
+		batchPool{}.Put(&l.data)
+	}
 }
 
 // BatchSize is how many bytes a writer puts into a batch before it sends it;
@@ -39,14 +69,25 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if !ok {
 		return c.CodecV2.Marshal(v)
 	}
-	data, tail := b.Data, b.Tail
-	b.Data, b.Tail = nil, nil
+	data, tail, sent := b.Data, b.Tail, b.Sent
+	b.Data, b.Tail, b.Sent = nil, nil, nil
 	parts := mem.BufferSlice{mem.NewBuffer(&data, batchPool{})}
-	if len(tail) > 0 {
+	switch {
+	case len(tail) == 0:
+	case sent == nil:
 		parts = append(parts, mem.SliceBuffer(tail))
+	default:
+		parts = append(parts, mem.NewBuffer(&tail, teller{sent}))
 	}
 	return parts, nil
 }
+
+// teller is a pool that only tells when it gets something back. The buffer must
+// not be a small one, which none gets back.
+type teller struct{ sent func() }
+
+func (t teller) Get(int) *[]byte { panic("wire: nothing is taken from here") }
+func (t teller) Put(*[]byte)     { t.sent() }
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	b, ok := v.(*Batch)
@@ -58,9 +99,23 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	for _, part := range data {
 		parts = append(parts, part.ReadOnlyData())
 	}
+	b.Loan = nil
+	if n := data.Len(); b.Borrow && n >= minLent && n <= BatchSize+BatchSize/4 {
+		b.Data = GetBuffer()
+		for _, part := range parts {
+			b.Data = append(b.Data, part...)
+		}
+		b.Loan = &Loan{data: b.Data}
+		b.Loan.Share()
+		return nil
+	}
 	b.Data = bytes.Join(parts, nil) // which, unlike Materialize, does not zero what it fills
 	return nil
 }
+
+// minLent is from how many bytes on a batch is lent. Less does not deserve a
+// buffer of a whole batch's size.
+const minLent = 8 << 10
 
 // GetBuffer returns an empty buffer for a batch to be sent. It comes back to the
 // pool when the batch has been written.

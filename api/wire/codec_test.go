@@ -76,9 +76,11 @@ func TestCheckMessage(t *testing.T) {
 // A body that many streams share is not copied, and what arrives is the same.
 func TestCodecWithTail(t *testing.T) {
 	handles, body := []api.Handle{3, 70_001}, []byte(strings.Repeat("x", 100_000))
-	want := wire.AppendNotification(nil, handles, body)
+	bodies := wire.Bodies(nil).AppendHead(len(body))
+	size := len(bodies) + len(body)
+	want := wire.AppendProvider(nil, &wire.ProviderEntry{Kind: wire.Notification, Handles: handles, Bodies: wire.Bodies(nil).Append(body)})
 	for name, head := range map[string][]byte{"pooled": wire.GetBuffer(), "small": nil} {
-		batch := wire.Batch{Data: wire.AppendNotificationHead(head, handles, len(body)), Tail: body}
+		batch := wire.Batch{Data: append(wire.AppendNotification(head, handles, size), bodies...), Tail: body}
 		data, err := wire.Codec().Marshal(&batch)
 		if err != nil {
 			t.Fatal(err)

@@ -107,7 +107,10 @@ func providerFromProto(m *wirepb.ProviderEntry, e *ProviderEntry) error {
 		e.Handle, e.Failure = api.Handle(v.Reply.Handle), failureFromProto(v.Reply.Failure)
 		e.SendWindow, e.ReceiveWindow = v.Reply.SendWindow, v.Reply.ReceiveWindow
 	case *wirepb.ProviderEntry_Notification:
-		e.Kind, e.Body = Notification, v.Notification.Body
+		e.Kind = Notification
+		for _, body := range v.Notification.Bodies {
+			e.Bodies = e.Bodies.Append(body)
+		}
 		for _, h := range v.Notification.Handles {
 			e.Handles = append(e.Handles, api.Handle(h))
 		}

@@ -7,7 +7,6 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -67,7 +66,7 @@ const (
 )
 
 // ProviderEntry is one entry of a provider's batch. Kind says which fields mean
-// something; Body points into the batch it was read from.
+// something; Body and Bodies point into the batch it was read from.
 type ProviderEntry struct {
 	Kind          ProviderKind
 	Call          uint32        // Opened, Reply
@@ -75,7 +74,8 @@ type ProviderEntry struct {
 	Provided      api.Selector  // Opened
 	Handle        api.Handle    // Reply, Closed, ReturnCredit, Posted
 	Handles       []api.Handle  // Notification
-	Body          []byte        // Reply: the result; Notification; Closed: the last one, nil for none
+	Bodies        Bodies        // Notification
+	Body          []byte        // Reply: the result; Closed: the last notification, nil for none
 	SendWindow    uint32        // Reply
 	ReceiveWindow uint32        // Reply
 	Bytes         uint32        // ReturnCredit, Posted
@@ -117,7 +117,7 @@ func AppendClient(b []byte, e *ClientEntry) []byte {
 func AppendProvider(b []byte, e *ProviderEntry) []byte {
 	switch e.Kind {
 	case Notification:
-		return AppendNotification(b, e.Handles, e.Body)
+		return append(AppendNotification(b, e.Handles, len(e.Bodies)), e.Bodies...)
 	case ReturnCredit:
 		return appendCredit(b, protowire.Number(e.Kind), e.Handle, e.Bytes)
 	case Reply:
@@ -128,33 +128,53 @@ func AppendProvider(b []byte, e *ProviderEntry) []byte {
 	return appendMessage(b, providerToProto(e))
 }
 
-// AppendNotification appends a notification of body to handles.
-func AppendNotification(b []byte, handles []api.Handle, body []byte) []byte {
-	b = slices.Grow(b, NotificationOverhead(len(handles))+len(body))
-	return append(AppendNotificationHead(b, handles, len(body)), body...)
+// Bodies are the bodies of notifications in a row, as an entry has them: what is
+// sent to many is encoded once.
+type Bodies []byte
+
+// BodyOverhead bounds the bytes that Append adds to a body.
+const BodyOverhead = 1 + 5
+
+const bodyTag = 2<<3 | 2
+
+// Append appends a body.
+func (b Bodies) Append(body []byte) Bodies { return append(b.AppendHead(len(body)), body...) }
+
+// AppendHead appends what comes before a body of so many bytes, which has to
+// follow at once.
+func (b Bodies) AppendHead(size int) Bodies {
+	return protowire.AppendVarint(append(b, bodyTag), uint64(size))
 }
 
-// AppendNotificationHead appends what comes before the body, of so many bytes, of
-// a notification to handles. The body has to follow at once.
-func AppendNotificationHead(b []byte, handles []api.Handle, body int) []byte {
+// Next removes the first body and returns it; false if there is none. Those of an
+// entry that was read are well formed.
+func (b *Bodies) Next() (body []byte, ok bool) {
+	body, n := lengthPrefixed(*b, 2)
+	if n == 0 {
+		return nil, false
+	}
+	*b = (*b)[n:]
+	return body, true
+}
+
+// AppendNotification appends what comes before the bodies, of so many bytes
+// together, of a notification to handles. They have to follow at once.
+func AppendNotification(b []byte, handles []api.Handle, bodies int) []byte {
 	packed := 0
 	for _, h := range handles {
 		packed += protowire.SizeVarint(uint64(h))
 	}
-	inner := 1 + protowire.SizeBytes(packed) + 1 + protowire.SizeBytes(body)
-	b = appendHeader(b, protowire.Number(Notification), inner)
+	b = appendHeader(b, protowire.Number(Notification), 1+protowire.SizeBytes(packed)+bodies)
 	b = append(b, 1<<3|2)
 	b = binary.AppendUvarint(b, uint64(packed))
 	for _, h := range handles {
 		b = binary.AppendUvarint(b, uint64(h))
 	}
-	b = append(b, 2<<3|2)
-	return binary.AppendUvarint(b, uint64(body))
+	return b
 }
 
-// NotificationOverhead bounds the bytes that AppendNotification adds to a body
-// for n handles.
-func NotificationOverhead(n int) int { return 24 + 5*n }
+// NotificationOverhead bounds the bytes that AppendNotification adds for n handles.
+func NotificationOverhead(n int) int { return 20 + 5*n }
 
 func appendInvoke(b []byte, e *ClientEntry) []byte {
 	inner := sizeField(uint64(e.Call)) + sizeField(uint64(e.Session)) + sizeField(uint64(e.Method)) +
@@ -294,7 +314,7 @@ func (r *Reader) NextProvider(e *ProviderEntry) (bool, error) {
 		return false, err
 	}
 	handles := e.Handles[:0]
-	e.Kind, e.Handles, e.Body = 0, handles, nil
+	e.Kind, e.Handles, e.Bodies = 0, handles, nil
 	if readNotification(entry, e) {
 		return true, nil
 	}
@@ -356,8 +376,14 @@ func readNotification(b []byte, e *ProviderEntry) bool {
 	}
 	e.Kind = Notification
 	var packed []byte
-	if !bytesField(&b, 1, &packed) || !bytesField(&b, 2, &e.Body) || len(b) > 0 {
+	if !bytesField(&b, 1, &packed) {
 		return false
+	}
+	e.Bodies = b
+	for ok := true; len(b) > 0; {
+		if _, ok = (*Bodies)(&b).Next(); !ok {
+			return false
+		}
 	}
 	for len(packed) > 0 {
 		h, n := varint(packed)
@@ -392,8 +418,13 @@ func lengthPrefixed(b []byte, field byte) (content []byte, size int) {
 	if len(b) < 2 || b[0] != field<<3|2 {
 		return nil, 0
 	}
-	length, n := varint(b[1:])
-	if n <= 0 || length > uint64(len(b)-1-n) {
+	length, n := uint64(b[1]), 1
+	if length >= 0x80 {
+		if length, n = binary.Uvarint(b[1:]); n <= 0 {
+			return nil, 0
+		}
+	}
+	if length > uint64(len(b)-1-n) {
 		return nil, 0
 	}
 	size = 1 + n + int(length)
@@ -405,7 +436,7 @@ func number(b *[]byte, field byte, v *uint64) bool {
 	if len(*b) == 0 || (*b)[0] != field<<3 {
 		return true
 	}
-	value, n := varint((*b)[1:])
+	value, n := binary.Uvarint((*b)[1:])
 	if n <= 0 {
 		return false
 	}

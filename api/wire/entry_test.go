@@ -92,12 +92,16 @@ func providerCases() []providerCase {
 			replyMessage(&wirepb.Reply{Call: 1, Failure: &wirepb.Failure{Code: 1, Text: "no", AppCode: -7}})},
 		{"reply with a version", wire.ProviderEntry{Kind: wire.Reply, Call: 1, Failure: api.Failure{Code: 4, Asked: ping, Provided: ping, Provider: "p"}},
 			replyMessage(&wirepb.Reply{Call: 1, Failure: &wirepb.Failure{Code: 4, Asked: pingMessage, Provided: pingMessage, Provider: "p"}})},
-		{"notification", wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{1, 301, api.MaxHandle}, Body: []byte("body")},
+		{"notification", wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{1, 301, api.MaxHandle}, Bodies: bodiesOf("body")},
 			notificationMessage([]uint32{1, 301, 1<<31 - 1}, []byte("body"))},
-		{"notification, large", wire.ProviderEntry{Kind: wire.Notification, Handles: make([]api.Handle, 1000), Body: bytes.Repeat([]byte{7}, 70_000)},
+		{"notification, large", wire.ProviderEntry{Kind: wire.Notification, Handles: make([]api.Handle, 1000), Bodies: wire.Bodies(nil).Append(bytes.Repeat([]byte{7}, 70_000))},
 			notificationMessage(make([]uint32, 1000), bytes.Repeat([]byte{7}, 70_000))},
-		{"notification of nothing", wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{3}}, notificationMessage([]uint32{3}, nil)},
-		{"notification for nobody", wire.ProviderEntry{Kind: wire.Notification, Body: []byte{0}}, notificationMessage(nil, []byte{0})},
+		{"notification of nothing", wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{3}}, notificationMessage([]uint32{3})},
+		{"empty notification", wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{3}, Bodies: bodiesOf("")}, notificationMessage([]uint32{3}, []byte{})},
+		{"notifications in a row", wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{3, 301}, Bodies: bodiesOf("a", "", "ccc", "")},
+			notificationMessage([]uint32{3, 301}, []byte("a"), []byte{}, []byte("ccc"), []byte{})},
+		{"notifications for nobody", wire.ProviderEntry{Kind: wire.Notification, Bodies: bodiesOf("a", "b")}, notificationMessage(nil, []byte("a"), []byte("b"))},
+		{"notification for nobody", wire.ProviderEntry{Kind: wire.Notification, Bodies: bodiesOf("\x00")}, notificationMessage(nil, []byte{0})},
 		{"closed", wire.ProviderEntry{Kind: wire.Closed, Handle: 3, Reason: api.ReasonSlow, Note: "too slow"},
 			&wirepb.ProviderEntry{Entry: &wirepb.ProviderEntry_Closed{Closed: &wirepb.Closed{Handle: 3, Reason: 4, Note: "too slow"}}}},
 		{"closed with a last word", wire.ProviderEntry{Kind: wire.Closed, Handle: 3, Reason: api.ReasonClosed, Body: []byte("bye")},
@@ -117,9 +121,9 @@ func replyMessage(m *wirepb.Reply) *wirepb.ProviderEntry {
 	return &wirepb.ProviderEntry{Entry: &wirepb.ProviderEntry_Reply{Reply: m}}
 }
 
-func notificationMessage(handles []uint32, body []byte) *wirepb.ProviderEntry {
+func notificationMessage(handles []uint32, bodies ...[]byte) *wirepb.ProviderEntry {
 	return &wirepb.ProviderEntry{Entry: &wirepb.ProviderEntry_Notification{
-		Notification: &wirepb.Notification{Handles: handles, Body: body}}}
+		Notification: &wirepb.Notification{Handles: handles, Bodies: bodies}}}
 }
 
 // What we write, protobuf reads; what protobuf writes, we read.
@@ -225,10 +229,9 @@ func TestNotificationOverhead(t *testing.T) {
 		for i := range list {
 			list[i] = api.MaxHandle
 		}
-		for _, body := range []int{0, 1, 127, 128, 1 << 20, 16 << 20} {
-			size := len(wire.AppendNotification(nil, list, make([]byte, body)))
-			if most := body + wire.NotificationOverhead(handles); size > most {
-				t.Errorf("%d handles, %d bytes: %d bytes, said to be %d at most", handles, body, size, most)
+		for _, bodies := range []int{0, 1, 127, 128, 1 << 20, 16 << 20} {
+			if size, most := len(wire.AppendNotification(nil, list, bodies)), wire.NotificationOverhead(handles); size > most {
+				t.Errorf("%d handles, %d bytes: %d more, said to be %d at most", handles, bodies, size, most)
 			}
 		}
 	}

@@ -72,15 +72,16 @@ func FuzzProviderBatch(f *testing.F) {
 }
 
 func FuzzEvent(f *testing.F) {
-	f.Add(wire.EncodeMessage(&wire.MessageHead{Seq: 7, From: "anna", UID: 1000, To: "bert"}, []byte("hello")), "anna")
-	f.Add(wire.EncodeEvent(&wire.Event{Event: api.Event{Kind: api.KindGap, First: 5, Last: 9, Count: 4}}), "")
-	f.Add(wire.EncodeEvent(&wire.Event{Event: api.Event{Kind: api.KindMembers, Members: []api.Member{{Name: "a"}}}, More: true}), "a")
-	f.Add(wire.EncodeEvent(&wire.Event{Event: api.Event{Kind: api.KindLeft}, Departures: []wire.Departure{{Name: "a", UID: 1}}}), "a")
-	f.Add([]byte{0x08, 0x01}, "")
-	f.Add([]byte{0x08, 0x01, 0x22, 0x01, 0xff}, "")
-	f.Fuzz(func(t *testing.T, body []byte, from string) {
+	f.Add(wire.AppendMessage(nil, &wire.MessageHead{Seq: 7, From: "anna", UID: 1000, To: "bert"}, []byte("hello")))
+	f.Add(wire.EncodeEvent(&wire.Event{Event: api.Event{Kind: api.KindGap, First: 5, Last: 9, Count: 4}}))
+	f.Add(wire.EncodeEvent(&wire.Event{Event: api.Event{Kind: api.KindMembers, Members: []api.Member{{Name: "a"}}}, More: true}))
+	f.Add(wire.EncodeEvent(&wire.Event{Event: api.Event{Kind: api.KindLeft}, Departures: []wire.Departure{{Name: "a", UID: 1}}}))
+	f.Add([]byte{0x08, 0x01})
+	f.Add([]byte{0x08, 0x01, 0x22, 0x01, 0xff})
+	f.Fuzz(func(t *testing.T, body []byte) {
 		var got wire.Event
-		err := wire.DecodeEvent(body, &got, from)
+		err := wire.DecodeEvent(body, &got)
+		quick, isQuick := wire.ReadMessage(body)
 		var m wirepb.Event
 		if proto.Unmarshal(body, &m) != nil {
 			return
@@ -89,6 +90,9 @@ func FuzzEvent(f *testing.F) {
 			t.Fatalf("refused: %v", err)
 		}
 		same(t, "event", got, eventModel(&m))
+		if isQuick {
+			same(t, "message", eventOf(&quick), got)
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"bytes"
 	"math"
+	"reflect"
 	"testing"
 	"time"
 
@@ -72,7 +73,10 @@ func providerModel(m *wirepb.ProviderEntry) (wire.ProviderEntry, bool) {
 			Handle: api.Handle(m.Reply.Handle), Failure: failureModel(m.Reply.Failure),
 			SendWindow: m.Reply.SendWindow, ReceiveWindow: m.Reply.ReceiveWindow}, true
 	case *wirepb.ProviderEntry_Notification:
-		e := wire.ProviderEntry{Kind: wire.Notification, Body: m.Notification.Body}
+		e := wire.ProviderEntry{Kind: wire.Notification}
+		for _, body := range m.Notification.Bodies {
+			e.Bodies = e.Bodies.Append(body)
+		}
 		for _, h := range m.Notification.Handles {
 			e.Handles = append(e.Handles, api.Handle(h))
 		}
@@ -132,20 +136,52 @@ func eventModel(m *wirepb.Event) wire.Event {
 	return e
 }
 
+// eventOf returns the event that a message is.
+func eventOf(m *wire.Message) wire.Event {
+	return wire.Event{Event: api.Event{Kind: api.KindMessage, Seq: m.Seq, Time: m.Time(), UID: m.UID,
+		From: string(m.From), Payload: m.Payload, To: string(m.To)}}
+}
+
 // same reports a difference between what was read and what was meant. Nothing
-// and empty are the same, as on the wire.
+// and empty are the same, as on the wire; bodies are, however long their lengths are.
 func same(t *testing.T, what string, got, want any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), quick()); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), quick(), oneByOne()); diff != "" {
 		t.Errorf("%s (- want, + got):\n%s", what, diff)
 	}
+}
+
+// bodiesOf returns bodies as an entry has them, listOf one by one.
+func bodiesOf(list ...string) (b wire.Bodies) {
+	for _, body := range list {
+		b = b.Append([]byte(body))
+	}
+	return b
+}
+
+func listOf(b wire.Bodies) (list [][]byte) {
+	for body, ok := b.Next(); ok; body, ok = b.Next() {
+		list = append(list, body)
+	}
+	if len(b) > 0 {
+		panic("bodies that are malformed")
+	}
+	return list
 }
 
 // quick compares many bytes at once, which cmp does one by one.
 func quick() cmp.Option {
 	many := func(a, b []byte) bool { return len(a) > 1000 && len(b) > 1000 }
-	return cmp.FilterValues(many, cmp.Comparer(bytes.Equal))
+	return cmp.FilterPath(isOf[[]byte], cmp.FilterValues(many, cmp.Comparer(bytes.Equal)))
 }
+
+// oneByOne compares the bodies of entries, and not how they are encoded.
+func oneByOne() cmp.Option {
+	some := func(a, b wire.Bodies) bool { return len(a)+len(b) > 0 }
+	return cmp.FilterPath(isOf[wire.Bodies], cmp.FilterValues(some, cmp.Transformer("bodies", listOf)))
+}
+
+func isOf[T any](p cmp.Path) bool { return p.Last().Type() == reflect.TypeFor[T]() }
 
 // readClient returns the entries of a client's batch.
 func readClient(batch []byte) ([]wire.ClientEntry, error) {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -23,12 +24,21 @@ type MessageHead struct {
 	To   string // set when it is for one connection alone
 }
 
-// EncodeMessage returns a message event, in one allocation.
-func EncodeMessage(h *MessageHead, payload []byte) []byte {
-	b := make([]byte, 0, 40+len(h.From)+len(h.To)+len(payload))
+// SizeMessage returns how many bytes AppendMessage appends.
+func SizeMessage(h *MessageHead, payload int) int {
+	size := 2 + sizeField(uint64(h.Seq)) + 1 + 8 + sizeText(h.From) +
+		sizeField(uint64(h.UID)) + sizeText(h.To)
+	if payload > 0 {
+		size += 1 + protowire.SizeBytes(payload)
+	}
+	return size
+}
+
+// AppendMessage appends a message event.
+func AppendMessage(b []byte, h *MessageHead, payload []byte) []byte {
 	b = append(b, 1<<3, byte(api.KindMessage))
 	b = appendField(b, 2, uint64(h.Seq))
-	b = appendField(b, 3, uint64(h.Time.UnixNano()))
+	b = binary.LittleEndian.AppendUint64(append(b, timeTag), uint64(h.Time.UnixNano()))
 	b = appendText(b, 4, h.From)
 	b = appendField(b, 5, uint64(h.UID))
 	if len(payload) > 0 {
@@ -36,6 +46,13 @@ func EncodeMessage(h *MessageHead, payload []byte) []byte {
 		b = protowire.AppendBytes(b, payload)
 	}
 	return appendText(b, 7, h.To)
+}
+
+func sizeText(s string) int {
+	if s == "" {
+		return 0
+	}
+	return 1 + protowire.SizeBytes(len(s))
 }
 
 func appendText(b []byte, field byte, s string) []byte {
@@ -79,13 +96,43 @@ func EncodeEvent(e *Event) []byte {
 	return marshal(m)
 }
 
-// DecodeEvent reads any event. The payload points into body. from, if it is the
-// sender's name, is reused for it.
-func DecodeEvent(body []byte, e *Event, from string) error {
-	*e = Event{}
-	if readMessage(body, e, from) {
-		return nil
+// Message is a message event. Its slices point into what it was read from.
+type Message struct {
+	Seq               api.Seq
+	UID               uint32
+	Nanos             int64 // of the time, since 1970; 0 for none
+	From, Payload, To []byte
+}
+
+// Time is when the message was admitted.
+func (m *Message) Time() time.Time { return timeOf(m.Nanos) }
+
+// ReadMessage reads just what AppendMessage writes, and returns false for all
+// else, which DecodeEvent may know.
+func ReadMessage(b []byte) (m Message, ok bool) {
+	if len(b) < 2 || b[0] != 1<<3 || b[1] != byte(api.KindMessage) {
+		return m, false
 	}
+	b = b[2:]
+	var seq, uid uint64
+	if !number(&b, 2, &seq) || len(b) < 9 || b[0] != timeTag {
+		return m, false
+	}
+	m.Nanos = int64(binary.LittleEndian.Uint64(b[1:]))
+	b = b[9:]
+	if !bytesField(&b, 4, &m.From) || !number(&b, 5, &uid) ||
+		!bytesField(&b, 6, &m.Payload) || (len(b) > 0 && !bytesField(&b, 7, &m.To)) || len(b) > 0 {
+		return m, false
+	}
+	m.Seq, m.UID = api.Seq(seq), uint32(uid)
+	return m, true
+}
+
+// timeTag is the tag of an event's time, in eight bytes.
+const timeTag = 3<<3 | 1
+
+// DecodeEvent reads any event. Nothing in it points into body.
+func DecodeEvent(body []byte, e *Event) error {
 	*e = Event{}
 	var m wirepb.Event
 	if err := proto.Unmarshal(body, &m); err != nil {
@@ -102,28 +149,6 @@ func DecodeEvent(body []byte, e *Event, from string) error {
 	}
 	e.More = m.More
 	return nil
-}
-
-// readMessage accepts just what EncodeMessage writes.
-func readMessage(b []byte, e *Event, from string) bool {
-	if len(b) < 2 || b[0] != 1<<3 || b[1] != byte(api.KindMessage) {
-		return false
-	}
-	b = b[2:]
-	var seq, ns, uid uint64
-	var name, to []byte
-	if !number(&b, 2, &seq) || !number(&b, 3, &ns) || !bytesField(&b, 4, &name) || !number(&b, 5, &uid) ||
-		!bytesField(&b, 6, &e.Payload) || !bytesField(&b, 7, &to) || len(b) > 0 {
-		return false
-	}
-	if string(name) == from {
-		e.From = from
-	} else {
-		e.From = string(name)
-	}
-	e.Kind, e.Seq, e.UID, e.To = api.KindMessage, api.Seq(seq), uint32(uid), string(to)
-	e.Time = timeOf(int64(ns))
-	return true
 }
 
 // timeOf returns the time that an event carries as Unix time; 0 is none.

@@ -95,7 +95,7 @@ func TestClientReaderTakesAnyLegalEncoding(t *testing.T) {
 }
 
 func TestProviderReaderTakesAnyLegalEncoding(t *testing.T) {
-	full := wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{1, 301, 3}, Body: []byte("body")}
+	full := wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{1, 301, 3}, Bodies: bodiesOf("body")}
 	for name, tc := range map[string]struct {
 		batch []byte
 		want  []wire.ProviderEntry
@@ -111,7 +111,19 @@ func TestProviderReaderTakesAnyLegalEncoding(t *testing.T) {
 			[]wire.ProviderEntry{full}},
 		"the message in two parts": {
 			block(entries, block(notification, block(1, []byte{1}), text(2, "other")), block(notification, block(1, []byte{0xad, 0x02, 3}), text(2, "body"))),
-			[]wire.ProviderEntry{full}},
+			[]wire.ProviderEntry{{Kind: wire.Notification, Handles: full.Handles, Bodies: bodiesOf("other", "body")}}},
+		"handles between bodies": {
+			block(entries, block(notification, text(2, "a"), field(1, 1), text(2, ""), block(1, []byte{0xad, 0x02, 3}), text(2, "b"))),
+			[]wire.ProviderEntry{{Kind: wire.Notification, Handles: full.Handles, Bodies: bodiesOf("a", "", "b")}}},
+		"unknown fields between bodies": {
+			block(entries, block(notification, block(1, []byte{1, 0xad, 0x02, 3}), text(2, "a"), text(9, "?"), text(2, "b"), field(8, 1))),
+			[]wire.ProviderEntry{{Kind: wire.Notification, Handles: full.Handles, Bodies: bodiesOf("a", "b")}}},
+		"lengths longer than need be": {
+			block(entries, block(notification, block(1, []byte{1, 0xad, 0x02, 3}), []byte{2<<3 | 2, 0x81, 0x00, 'a', 2<<3 | 2, 0x80, 0x00}, text(2, "b"))),
+			[]wire.ProviderEntry{{Kind: wire.Notification, Handles: full.Handles, Bodies: bodiesOf("a", "", "b")}}},
+		"tags longer than need be": {
+			block(entries, block(notification, block(1, []byte{1, 0xad, 0x02, 3}), []byte{2<<3 | 2 | 0x80, 0x00, 1, 'a'}, text(2, "b"))),
+			[]wire.ProviderEntry{{Kind: wire.Notification, Handles: full.Handles, Bodies: bodiesOf("a", "b")}}},
 		"handles of more than 32 bits lose their head": {
 			block(entries, block(notification, block(1, protowire.AppendVarint(nil, 1<<40|5)))),
 			[]wire.ProviderEntry{{Kind: wire.Notification, Handles: []api.Handle{5}}}},
@@ -151,7 +163,7 @@ func TestReaderTakesPaddedTags(t *testing.T) {
 // A notification that the quick way gives up halfway must leave nothing behind.
 func TestHandlesDoNotPileUp(t *testing.T) {
 	odd := block(entries, block(notification, block(1, []byte{1, 3}), text(2, "a"), field(9, 9)))
-	plain := wire.AppendNotification(nil, []api.Handle{5}, []byte("b"))
+	plain := wire.AppendProvider(nil, &wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{5}, Bodies: bodiesOf("b")})
 	reader := wire.NewReader(slices.Concat(odd, odd, plain))
 	var e wire.ProviderEntry
 	for _, want := range [][]api.Handle{{1, 3}, {1, 3}, {5}} {
@@ -176,6 +188,7 @@ func TestReadersRefuse(t *testing.T) {
 		"an unknown field cut short":   {[]byte{0x99, 0x06, 0x01}, true, true},
 		"an entry cut short":           {block(entries, []byte{0x1a, 0x05}), true, true},
 		"a field cut short":            {block(entries, block(3, []byte{0x08})), true, true},
+		"a second body cut short":      {block(entries, block(notification, text(2, "a"), []byte{2<<3 | 2, 5, 'b'})), true, true}, // kind 4 of a client is a cancel
 		"a varint of 11 bytes":         {block(entries, block(3, []byte{0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})), true, true},
 		"a kind that a client has not": {block(entries, text(50, "?")), true, false},
 		"an entry of nothing":          {block(entries), true, false},
@@ -213,9 +226,9 @@ func TestEventsAreProtobuf(t *testing.T) {
 		body []byte
 		want wire.Event
 	}{
-		"message": {wire.EncodeMessage(&head, []byte("hello")), wire.Event{Event: api.Event{
+		"message": {wire.AppendMessage(nil, &head, []byte("hello")), wire.Event{Event: api.Event{
 			Kind: api.KindMessage, Seq: 1 << 40, Time: now, From: "anna", UID: 1000, To: "bert", Payload: []byte("hello")}}},
-		"message of nothing": {wire.EncodeMessage(&wire.MessageHead{Seq: 1, Time: now, From: "a"}, nil), wire.Event{Event: api.Event{
+		"message of nothing": {wire.AppendMessage(nil, &wire.MessageHead{Seq: 1, Time: now, From: "a"}, nil), wire.Event{Event: api.Event{
 			Kind: api.KindMessage, Seq: 1, Time: now, From: "a"}}},
 		"joined": event(wire.Event{Event: api.Event{Kind: api.KindJoined, Seq: 2, Time: now, From: "anna", UID: 1000}}),
 		"left":   event(wire.Event{Event: api.Event{Kind: api.KindLeft, Seq: 3, Time: now, From: "anna", Reason: api.ReasonDied, Note: "n", By: "gateway"}}),
@@ -227,15 +240,20 @@ func TestEventsAreProtobuf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got wire.Event
-			if err := wire.DecodeEvent(tc.body, &got, ""); err != nil {
+			if err := wire.DecodeEvent(tc.body, &got); err != nil {
 				t.Fatal(err)
 			}
 			same(t, "we read", got, tc.want)
+			if m, ok := wire.ReadMessage(tc.body); ok != (got.Kind == api.KindMessage) {
+				t.Errorf("a message, read as one: %v", ok)
+			} else if ok {
+				same(t, "we read quickly", eventOf(&m), tc.want)
+			}
 			var m wirepb.Event
 			unmarshal(t, tc.body, &m)
 			same(t, "the model says", eventModel(&m), tc.want)
 			var again wire.Event
-			if err := wire.DecodeEvent(marshal(t, &m), &again, "anna"); err != nil {
+			if err := wire.DecodeEvent(marshal(t, &m), &again); err != nil {
 				t.Fatal(err)
 			}
 			same(t, "we read from protobuf", again, tc.want)
@@ -261,13 +279,13 @@ func TestEventTakesAnyLegalEncoding(t *testing.T) {
 		"padded":       slices.Concat(padded(1, 1), padded(2, 7), text(4, "anna"), text(6, "hello")),
 	} {
 		var got wire.Event
-		if err := wire.DecodeEvent(body, &got, ""); err != nil {
+		if err := wire.DecodeEvent(body, &got); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		same(t, name, got, wire.Event{Event: api.Event{Kind: api.KindMessage, Seq: 7, From: "anna", Payload: []byte("hello")}})
 	}
 	var e wire.Event
-	if err := wire.DecodeEvent([]byte{0x0a}, &e, ""); err == nil {
+	if err := wire.DecodeEvent([]byte{0x0a}, &e); err == nil {
 		t.Error("half an event is one")
 	}
 }

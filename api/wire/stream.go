@@ -53,7 +53,10 @@ func (p *pipe) Send(b *Batch) error {
 	}
 	select {
 	case p.out <- append(b.Data, b.Tail...): // what is received belongs to the receiver
-		b.Data, b.Tail = nil, nil
+		if b.Sent != nil {
+			b.Sent()
+		}
+		b.Data, b.Tail, b.Sent = nil, nil, nil
 		return nil
 	case <-p.self:
 		return io.ErrClosedPipe

@@ -1176,11 +1176,12 @@ func (x *Failure) GetProvider() string {
 	return ""
 }
 
-// Notification is one body for one or several resources of this process.
+// Notifications are one or more bodies, in order, each for all of one or several
+// resources of this process.
 type Notification struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Handles       []uint32               `protobuf:"varint,1,rep,packed,name=handles,proto3" json:"handles,omitempty"`
-	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	Bodies        [][]byte               `protobuf:"bytes,2,rep,name=bodies,proto3" json:"bodies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1222,9 +1223,9 @@ func (x *Notification) GetHandles() []uint32 {
 	return nil
 }
 
-func (x *Notification) GetBody() []byte {
+func (x *Notification) GetBodies() [][]byte {
 	if x != nil {
-		return x.Body
+		return x.Bodies
 	}
 	return nil
 }
@@ -1773,10 +1774,10 @@ const file_crier_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\rR\x06reason\x12(\n" +
 	"\x05asked\x18\x05 \x01(\v2\x12.crier.v1.SelectorR\x05asked\x12.\n" +
 	"\bprovided\x18\x06 \x01(\v2\x12.crier.v1.SelectorR\bprovided\x12\x1a\n" +
-	"\bprovider\x18\a \x01(\tR\bprovider\"<\n" +
+	"\bprovider\x18\a \x01(\tR\bprovider\"@\n" +
 	"\fNotification\x12\x18\n" +
-	"\ahandles\x18\x01 \x03(\rR\ahandles\x12\x12\n" +
-	"\x04body\x18\x02 \x01(\fR\x04body\"6\n" +
+	"\ahandles\x18\x01 \x03(\rR\ahandles\x12\x16\n" +
+	"\x06bodies\x18\x02 \x03(\fR\x06bodies\"6\n" +
 	"\x06Credit\x12\x16\n" +
 	"\x06handle\x18\x01 \x01(\rR\x06handle\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\rR\x05bytes\"\x93\x01\n" +

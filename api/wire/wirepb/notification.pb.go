@@ -832,7 +832,7 @@ type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // 1 message, 2 joined, 3 left, 4 renamed, 5 gap, 6 members
 	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	TimeNs        int64                  `protobuf:"varint,3,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // Unix time
+	TimeNs        int64                  `protobuf:"fixed64,3,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"` // Unix time
 	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
 	Uid           uint32                 `protobuf:"varint,5,opt,name=uid,proto3" json:"uid,omitempty"`
 	Payload       []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`        // message
@@ -1110,7 +1110,7 @@ const file_notification_proto_rawDesc = "" +
 	"\x05Event\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x17\n" +
-	"\atime_ns\x18\x03 \x01(\x03R\x06timeNs\x12\x12\n" +
+	"\atime_ns\x18\x03 \x01(\x10R\x06timeNs\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x10\n" +
 	"\x03uid\x18\x05 \x01(\rR\x03uid\x12\x18\n" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x12\x0e\n" +
