@@ -77,7 +77,7 @@ func BenchmarkReceive(b *testing.B) {
 	r := p.make(openSession(b, c, p), 3, windows, windows)
 	var batch []byte
 	for range 400 {
-		batch = wire.AppendNotification(batch, []api.Handle{3}, make([]byte, 128))
+		batch = wire.AppendProvider(batch, notification([]api.Handle{3}, make([]byte, 128)))
 	}
 	go p.serveBench(batch, 400*api.Charge(128))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -102,7 +102,7 @@ func BenchmarkTakeIn(b *testing.B) {
 	l.resources[3] = r
 	var batch []byte
 	for range 400 {
-		batch = wire.AppendNotification(batch, []api.Handle{3}, make([]byte, 128))
+		batch = wire.AppendProvider(batch, notification([]api.Handle{3}, make([]byte, 128)))
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -164,7 +164,7 @@ func (p *peer) echo() {
 		case e.Kind == wire.GrantCredit || e.Kind == wire.Flush || e.Kind == wire.Cancel:
 		case e.Kind == wire.Invoke && e.Call == 0:
 			p.send(
-				wire.ProviderEntry{Kind: wire.Notification, Handles: []api.Handle{e.Handle}, Body: e.Args},
+				*notification([]api.Handle{e.Handle}, e.Args),
 				wire.ProviderEntry{Kind: wire.Posted, Handle: e.Handle, Ended: 1, Bytes: uint32(api.Charge(len(e.Args)))},
 			)
 		case e.Kind == wire.Invoke && e.Handle != 0:

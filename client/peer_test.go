@@ -188,14 +188,29 @@ func (p *peer) make(s *Session, h api.Handle, send, receive uint32) *Resource {
 	return must(p.t, <-made)
 }
 
-// notify sends bodies to handles in one batch.
+// notify sends bodies to handles in one batch, each in an entry of its own.
 func (p *peer) notify(handles []api.Handle, bodies ...[]byte) {
 	p.t.Helper()
 	var data []byte
 	for _, body := range bodies {
-		data = wire.AppendNotification(data, handles, body)
+		data = wire.AppendProvider(data, notification(handles, body))
 	}
 	p.raw(data)
+}
+
+// notifyRow sends bodies to handles in one entry.
+func (p *peer) notifyRow(handles []api.Handle, bodies ...[]byte) {
+	p.t.Helper()
+	p.raw(wire.AppendProvider(nil, notification(handles, bodies...)))
+}
+
+// notification is the entry of notifications in a row.
+func notification(handles []api.Handle, bodies ...[]byte) *wire.ProviderEntry {
+	e := &wire.ProviderEntry{Kind: wire.Notification, Handles: handles}
+	for _, body := range bodies {
+		e.Bodies = e.Bodies.Append(body)
+	}
+	return e
 }
 
 // within returns a context that ends after d.

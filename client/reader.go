@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,9 +18,11 @@ type reader struct {
 	rest  wire.Reader // of the batch being read
 	entry wire.ProviderEntry
 
+	loan *wire.Loan // of the batch being read; nil if it is nobody else's
+
 	// Notifications in a row for the same handles are handed over together.
 	handles   []api.Handle
-	bodies    [][]byte
+	arrivals  []arrival
 	receivers []*Resource
 }
 
@@ -30,17 +33,17 @@ func (d *reader) run() error {
 		if err := d.batch(); err != nil {
 			return err
 		}
-		var batch wire.Batch
+		batch := wire.Batch{Borrow: true}
 		if err := d.link.stream.Recv(&batch); err != nil {
 			return err
 		}
-		d.rest = wire.NewReader(batch.Data)
+		d.rest, d.loan = wire.NewReader(batch.Data), batch.Loan
 	}
 }
 
 // batch takes in the rest of a batch.
 func (d *reader) batch() error {
-	defer d.deliver()
+	defer d.finish()
 	for {
 		more, err := d.rest.NextProvider(&d.entry)
 		if !more {
@@ -57,22 +60,28 @@ func (d *reader) batch() error {
 	}
 }
 
-// gather keeps a notification for deliver.
+// finish ends a batch.
+func (d *reader) finish() {
+	d.deliver()
+	d.loan.Repay()
+}
+
+// gather keeps notifications for deliver.
 func (d *reader) gather() {
 	e := &d.entry
-	if len(d.bodies) > 0 && !slices.Equal(d.handles, e.Handles) {
+	if len(d.arrivals) > 0 && !slices.Equal(d.handles, e.Handles) {
 		d.deliver()
 	}
-	if len(d.bodies) == 0 {
+	if len(d.arrivals) == 0 {
 		d.handles = append(d.handles[:0], e.Handles...)
 	}
-	d.bodies = append(d.bodies, e.Body)
+	d.arrivals = append(d.arrivals, arrival{bodies: e.Bodies, loan: d.loan})
 }
 
 // deliver hands the gathered notifications to their resources. Those that are
 // closed already get nothing and cost nothing.
 func (d *reader) deliver() {
-	if len(d.bodies) == 0 {
+	if len(d.arrivals) == 0 {
 		return
 	}
 	d.link.mu.Lock()
@@ -82,16 +91,31 @@ func (d *reader) deliver() {
 		}
 	}
 	d.link.mu.Unlock()
+	if len(d.receivers) > 1 {
+		d.keep()
+	}
 	for _, r := range d.receivers {
-		r.in.add(d.bodies)
+		r.in.add(d.arrivals)
 	}
 	clear(d.receivers)
-	clear(d.bodies)
-	d.receivers, d.bodies = d.receivers[:0], d.bodies[:0]
+	clear(d.arrivals)
+	d.receivers, d.arrivals = d.receivers[:0], d.arrivals[:0]
+}
+
+// keep makes of what arrived for several a copy that all of them share.
+func (d *reader) keep() {
+	for i := range d.arrivals {
+		if a := &d.arrivals[i]; a.loan != nil {
+			*a = arrival{bodies: bytes.Clone(a.bodies)}
+		}
+	}
 }
 
 // take takes in one entry other than a notification.
 func (d *reader) take(e *wire.ProviderEntry) error {
+	if d.loan != nil {
+		e.Body = bytes.Clone(e.Body)
+	}
 	d.link.mu.Lock()
 	defer d.link.mu.Unlock()
 	switch e.Kind {

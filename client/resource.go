@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -134,26 +135,66 @@ func (r *Resource) settleLocked(ctx context.Context, target uint64) error {
 // of their neighbours in memory; who keeps few of many copies them.
 //
 // A resource whose handle is not notifiable has [api.ErrNotNotifiable] to offer.
-func (r *Resource) Receive(ctx context.Context) ([]byte, error) {
-	if !r.handle.Notifiable() {
-		return nil, api.ErrNotNotifiable
-	}
+func (r *Resource) Receive(ctx context.Context) (body []byte, err error) {
 	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		var wait <-chan struct{}
+		r.in.receive.Lock()
+		body, wait, err = r.take(ctx)
+		if r.in.lent() {
+			body = bytes.Clone(body)
 		}
-		body, grant, wait, err := r.in.pop()
-		if grant > 0 {
-			r.grant(grant)
-		}
-		if wait == nil {
+		r.in.receive.Unlock()
+		if body != nil || err != nil {
 			return body, err
 		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := waitFor(ctx, wait); err != nil {
+			return nil, err
 		}
+	}
+}
+
+// Borrow is [Resource.Receive] for a resource that has one receiver, which need not
+// keep the bytes: they are good until it calls again, if they are lent, and may be
+// kept if not. It must not be called concurrently with itself or Receive.
+func (r *Resource) Borrow(ctx context.Context) (body []byte, lent bool, err error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, false, err
+		}
+		if body = r.in.another(); body != nil {
+			return body, r.in.lent(), nil
+		}
+		body, wait, err := r.take(ctx)
+		if body != nil || err != nil {
+			return body, r.in.lent(), err
+		}
+		if err := waitFor(ctx, wait); err != nil {
+			return nil, false, err
+		}
+	}
+}
+
+// take takes the next notification, or returns what to wait for.
+func (r *Resource) take(ctx context.Context) ([]byte, <-chan struct{}, error) {
+	if !r.handle.Notifiable() {
+		return nil, nil, api.ErrNotNotifiable
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	body, grant, wait, err := r.in.take()
+	if grant > 0 {
+		r.grant(grant)
+	}
+	return body, wait, err
+}
+
+func waitFor(ctx context.Context, change <-chan struct{}) error {
+	select {
+	case <-change:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
