@@ -46,7 +46,7 @@ func BenchmarkDecode(b *testing.B) {
 	x := h.connect(api.Connect{})
 	in := &x.in
 	in.begin(&segment{resource: &client.Resource{}})
-	body := wire.EncodeMessage(&wire.MessageHead{Seq: 1, From: "somebody", Time: time.Now()}, make([]byte, 128))
+	body := wire.AppendMessage(nil, &wire.MessageHead{Seq: 1, From: "somebody", Time: time.Now()}, make([]byte, 128))
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := in.decode(body); err != nil || !in.complete() {

@@ -15,8 +15,9 @@ type intake struct {
 	current *segment  // nil between two
 	epoch   api.Epoch // of the last segment
 	seen    api.Seq   // the highest number that is accounted for
-	event   wire.Event
-	from    string       // the last sender, whose name is likely to be the next one's
+	from    string    // the last sender, whose name is likely to be the next one's
+	larder  larder
+	event   wire.Event   // other than a message
 	members []api.Member // the first chunks of a list
 	ready   []api.Event  // further departures of one record
 }
@@ -49,12 +50,15 @@ func (x *Connection) Receive(ctx context.Context) (api.Event, error) {
 				return e, nil
 			}
 		}
-		body, err := in.current.resource.Receive(ctx)
+		body, lent, err := in.current.resource.Borrow(ctx)
 		if err != nil {
 			if err = x.receiveFailed(ctx, err); err != nil {
 				return api.Event{}, err
 			}
 			continue
+		}
+		if m, ok := wire.ReadMessage(body); ok {
+			return in.message(&m, lent), nil
 		}
 		if err := in.decode(body); err != nil {
 			return api.Event{}, x.broken(err)
@@ -62,6 +66,22 @@ func (x *Connection) Receive(ctx context.Context) (api.Event, error) {
 		if in.complete() {
 			return in.event.Event, nil
 		}
+	}
+}
+
+// message returns the event that m is.
+func (in *intake) message(m *wire.Message, lent bool) api.Event {
+	if string(m.From) != in.from {
+		in.from = string(m.From)
+	}
+	in.seen = max(in.seen, m.Seq)
+	payload := m.Payload
+	if lent {
+		payload = in.larder.keep(payload)
+	}
+	return api.Event{
+		Kind: api.KindMessage, Seq: m.Seq, Time: m.Time(), From: in.from, UID: m.UID,
+		Payload: payload, To: string(m.To),
 	}
 }
 
@@ -149,10 +169,9 @@ func (in *intake) begin(seg *segment) (api.Event, bool) {
 
 // decode reads body into in.event.
 func (in *intake) decode(body []byte) error {
-	if err := wire.DecodeEvent(body, &in.event, in.from); err != nil {
+	if err := wire.DecodeEvent(body, &in.event); err != nil {
 		return err
 	}
-	in.from = in.event.From
 	in.seen = max(in.seen, in.event.Seq, in.event.Last)
 	return nil
 }
