@@ -81,6 +81,13 @@ func (b *budget) full(n int64, urgent bool) bool {
 	return b.queued.Load() > limit && n > limit/max(1, b.members.Load())
 }
 
+// room is how much a queue that holds n bytes can take that is not urgent before it
+// is over its share.
+func (b *budget) room(n int64) int64 {
+	limit, members := b.limit/2, max(1, b.members.Load())
+	return max(limit/members-n, (limit-b.queued.Load())/members)
+}
+
 // settleStep is how far a process's own count may be off the provider's budget.
 const settleStep = 8 << 10
 

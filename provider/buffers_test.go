@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"testing"
 
-	"crier.local/api"
 	"crier.local/api/wire"
 )
 
@@ -41,29 +40,59 @@ func TestSilentPlacesLeaveDescriptorsToTheProgram(t *testing.T) {
 
 func TestLargeBodiesAreNotCopied(t *testing.T) {
 	small, large := &Notification{Body: make([]byte, largeBody-1)}, &Notification{Body: make([]byte, largeBody)}
-	r := &Resource{handle: 5}
-	items := []item{{n: small, one: r}, {entry: []byte("entry")}, {n: large, many: []*Resource{r}}, {n: large, one: r}, {n: small, one: r}}
-	for _, want := range []int{3, 1, 1} {
-		if got, _ := batch(items, wire.BatchSize); got != want {
-			t.Fatalf("a batch of %d, want %d", got, want)
+	few, many := whole(seriesOf([]*Notification{{}, {Body: []byte("few")}})), whole(seriesOf([]*Notification{small, {}, small}))
+	one, two := &Resource{handle: 5}, &Resource{handle: 70_001}
+	items := []item{
+		{what: parcel{one: small}, one: one}, {entry: []byte("entry")}, {what: parcel{one: large}, many: []*Resource{one, two}},
+		{what: parcel{one: large}, one: one},
+		{what: few, one: one}, {what: parcel{one: small}, one: one}, {what: few, many: []*Resource{one, two}}, {what: many, many: []*Resource{two, one}},
+		{what: parcel{series: many.series, from: 0, to: 1}, one: two}, {what: parcel{series: many.series, from: 1, to: 3}, one: two},
+		{what: parcel{series: many.series, from: 2, to: 3}, one: one}, {what: few, one: two},
+	}
+	for _, want := range []int{3, 1, 4, 1, 1, 1, 1} {
+		n, size := batch(items, wire.BatchSize)
+		if n != want {
+			t.Fatalf("a batch of %d, want %d", n, want)
 		}
-		var b, plain []byte
-		var tail []byte
-		for _, it := range items[:want] {
-			if b, tail, _ = it.encode(b, nil); it.n == nil {
+		var b, plain, tail []byte
+		for i := range items[:want] {
+			it := &items[i]
+			if b, tail, _ = it.encode(b, nil); it.entry != nil {
 				plain = append(plain, it.entry...)
 			} else {
-				plain = wire.AppendNotification(plain, []api.Handle{5}, it.n.Body)
+				plain = wire.AppendProvider(plain, plainEntry(it))
 			}
 		}
-		if shared := tail != nil; shared != items[want-1].shared() || shared && &tail[0] != &large.Body[0] {
-			t.Errorf("a tail of %d bytes", len(tail))
+		if len(b) > size {
+			t.Errorf("%d bytes, said to be %d at most", len(b), size)
+		}
+		shared := items[want-1].what.shared()
+		if len(tail) != len(shared) || len(tail) > 0 && &tail[0] != &shared[0] {
+			t.Errorf("a tail of %d bytes, want %d", len(tail), len(shared))
 		}
 		if !bytes.Equal(append(b, tail...), plain) {
 			t.Errorf("%d bytes, want %d", len(b)+len(tail), len(plain))
 		}
 		items = items[want:]
 	}
+	if len(items) > 0 {
+		t.Errorf("%d items are left", len(items))
+	}
+}
+
+// plainEntry returns the entry that notifications are.
+func plainEntry(it *item) *wire.ProviderEntry {
+	e := &wire.ProviderEntry{Kind: wire.Notification}
+	if it.one != nil {
+		e.Handles = append(e.Handles, it.one.handle)
+	}
+	for _, r := range it.many {
+		e.Handles = append(e.Handles, r.handle)
+	}
+	for _, n := range contents(it.what) {
+		e.Bodies = e.Bodies.Append(n.Body)
+	}
+	return e
 }
 
 func TestBatchesHaveTheirSize(t *testing.T) {

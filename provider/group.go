@@ -2,6 +2,7 @@ package provider
 
 import (
 	"iter"
+	"math"
 	"slices"
 )
 
@@ -17,8 +18,8 @@ type Group struct {
 	members int
 }
 
-// bunch is the members of one process. Its slice is replaced, never changed,
-// because the outbox keeps it.
+// bunch is the members of one process. Its slice is only ever appended to, or
+// replaced, because the outbox keeps it.
 type bunch struct {
 	out     *outbox
 	members []*Resource
@@ -38,7 +39,7 @@ func (g *Group) Add(r *Resource) {
 		g.bunches = append(g.bunches, b)
 	}
 	if !slices.Contains(b.members, r) {
-		b.members = append(slices.Clip(b.members), r)
+		b.members = append(b.members, r)
 		g.members++
 	}
 }
@@ -69,21 +70,21 @@ func (g *Group) bunch(r *Resource) *bunch {
 	return nil
 }
 
-// Fits reports whether every member but except can take n. Members that have a
-// policy for overflow always can.
-func (g *Group) Fits(n *Notification, except *Resource) bool {
-	for range g.Full(n, except) {
+// Fits reports whether every member but except can take a body of so many bytes.
+// Members that have a policy for overflow always can.
+func (g *Group) Fits(body int, except *Resource) bool {
+	for range g.Full(body, false, except) {
 		return false
 	}
 	return true
 }
 
-// Full yields the members that keep n from fitting.
-func (g *Group) Full(n *Notification, except *Resource) iter.Seq[*Resource] {
+// Full yields the members that keep a body of so many bytes from fitting.
+func (g *Group) Full(body int, urgent bool, except *Resource) iter.Seq[*Resource] {
 	return func(yield func(*Resource) bool) {
 		for _, b := range g.bunches {
 			for _, r := range b.members {
-				if r != except && r.overflow == nil && !b.out.fits(r, n) && !yield(r) {
+				if r != except && r.overflow == nil && !b.out.fits(r, charge(body), urgent) && !yield(r) {
 					return
 				}
 			}
@@ -91,19 +92,43 @@ func (g *Group) Full(n *Notification, except *Resource) iter.Seq[*Resource] {
 	}
 }
 
+// Room returns how much every member but except can take: what fits one by one,
+// and counts as that much together, fits as a series.
+func (g *Group) Room(except *Resource) int64 {
+	room := int64(math.MaxInt64)
+	for _, b := range g.bunches {
+		for _, r := range b.members {
+			if r != except && r.overflow == nil {
+				room = min(room, b.out.room(r))
+			}
+		}
+	}
+	return room
+}
+
 // Append queues n for every member but except and returns for how many, those
 // that are closed not counted. It asks the members' Overflow policies, if they
 // have one and are full; to the others n is appended whether it fits or not.
 func (g *Group) Append(n *Notification, except *Resource) (receivers int) {
+	return g.append(parcel{one: n}, except)
+}
+
+// AppendSeries is Append of the notifications of s, one after the other. The
+// caller has s no more.
+func (g *Group) AppendSeries(s *Series, except *Resource) (receivers int) {
+	defer s.release()
+	return g.append(whole(s), except)
+}
+
+func (g *Group) append(p parcel, except *Resource) (receivers int) {
 	var overflowing []*Resource
 	for _, b := range g.bunches {
 		var queued int
-		queued, overflowing = b.out.notifyMany(n, b.members, except, overflowing)
+		queued, overflowing = b.out.notifyMany(p, b.members, except, overflowing)
 		receivers += queued
 	}
 	for _, r := range overflowing {
-		_ = r.session.process.p.guard("Overflow", func() { r.overflow(n) })
-		if r.out.notify(r, n, true) == nil {
+		if r.displace(p) == nil {
 			receivers++
 		}
 	}

@@ -27,10 +27,11 @@ type outbox struct {
 	drained chan struct{}
 }
 
-// item is an entry on its way: encoded, or a notification with its receivers.
+// item is an entry on its way: encoded, or notifications with their receivers, and
+// a hold on them.
 type item struct {
 	entry []byte
-	n     *Notification
+	what  parcel
 	one   *Resource   // the receiver, or
 	many  []*Resource // the receivers; the slice is never changed
 }
@@ -126,30 +127,57 @@ func batch(items []item, limit int) (n, size int) {
 			break
 		}
 		n, size = n+1, size+more
-		if items[n-1].shared() {
+		if items[n-1].what.shared() != nil {
 			break
 		}
 	}
 	return n, size
 }
 
-// largeBody is from how many bytes on the body of a notification is not copied
-// into a batch. What goes to hundreds of processes is in memory once then, and
-// not once for each.
-const largeBody = 16 << 10
-
-func (it *item) shared() bool { return it.n != nil && len(it.n.Body) >= largeBody }
-
 // size bounds what the item takes of a batch's buffer.
 func (it *item) size() int {
-	if it.n == nil {
+	if it.entry != nil {
 		return len(it.entry)
 	}
-	size := wire.NotificationOverhead(max(1, len(it.many)))
-	if !it.shared() {
-		size += len(it.n.Body)
+	size := wire.NotificationOverhead(max(1, len(it.many))) + wire.BodyOverhead
+	switch {
+	case it.what.shared() != nil:
+	case it.what.one != nil:
+		size += len(it.what.one.Body)
+	default:
+		size += len(it.what.bodies())
 	}
 	return size
+}
+
+// encode appends the item to b. What is shared is returned as tail, and has to
+// follow at once.
+func (it *item) encode(b []byte, handles []api.Handle) (head, tail []byte, scratch []api.Handle) {
+	if it.entry != nil {
+		return append(b, it.entry...), nil, handles
+	}
+	handles = handles[:0]
+	if it.one != nil {
+		handles = append(handles, it.one.handle)
+	}
+	for _, r := range it.many {
+		handles = append(handles, r.handle)
+	}
+	tail = it.what.shared()
+	if n := it.what.one; n != nil {
+		var room [wire.BodyOverhead]byte
+		before := wire.Bodies(room[:0]).AppendHead(len(n.Body))
+		b = append(wire.AppendNotification(b, handles, len(before)+len(n.Body)), before...)
+		if tail == nil {
+			b = append(b, n.Body...)
+		}
+		return b, tail, handles
+	}
+	b = wire.AppendNotification(b, handles, len(it.what.bodies()))
+	if tail == nil {
+		b = append(b, it.what.bodies()...)
+	}
+	return b, tail, handles
 }
 
 // sent accounts for items that have left, and appends to watchers the resources
@@ -158,8 +186,9 @@ func (o *outbox) sent(items []item, watchers []*Resource) []*Resource {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	freed := int64(0)
-	left := func(r *Resource, charge int64) {
-		r.queue.sent(charge)
+	left := func(r *Resource, p *parcel) {
+		charge := p.charge()
+		r.queue.sent(p.len(), charge)
 		r.held.Store(r.queue.bytes())
 		freed += charge
 		if r.watched && (len(watchers) == 0 || watchers[len(watchers)-1] != r) {
@@ -168,15 +197,16 @@ func (o *outbox) sent(items []item, watchers []*Resource) []*Resource {
 	}
 	for i := range items {
 		switch it := &items[i]; {
-		case it.n == nil:
+		case it.entry != nil:
 			o.countLocked(it.entry, -1)
 		case it.one != nil:
-			left(it.one, it.n.charge())
+			left(it.one, &it.what)
 		default:
 			for _, r := range it.many {
-				left(r, it.n.charge())
+				left(r, &it.what)
 			}
 		}
+		items[i].what.release()
 	}
 	o.unsent -= len(items)
 	o.ledger.add(-freed)
@@ -201,14 +231,23 @@ func (o *outbox) noteDrainedLocked() {
 	}
 }
 
-// fits reports whether r can take n. It takes no lock: what it reads only
+// fits reports whether r can take so much. It takes no lock: what it reads only
 // shrinks as long as the caller keeps others from notifying r.
-func (o *outbox) fits(r *Resource, n *Notification) bool { return o.takes(r, r.held.Load(), n) }
+func (o *outbox) fits(r *Resource, charge int64, urgent bool) bool {
+	return o.takes(r, r.held.Load(), charge, urgent)
+}
 
-// takes reports whether r can take n while it holds held bytes.
-func (o *outbox) takes(r *Resource, held int64, n *Notification) bool {
-	return held == 0 || (r.queue.within(held, n) &&
-		!o.ledger.full(held, n.Urgent) && !o.ledger.whole.full(held, n.Urgent))
+// takes reports whether r can take so much while it holds held bytes.
+func (o *outbox) takes(r *Resource, held, charge int64, urgent bool) bool {
+	return held == 0 || (r.queue.within(held, charge, urgent) &&
+		!o.ledger.full(held, urgent) && !o.ledger.whole.full(held, urgent))
+}
+
+// room is how much r can take that is not urgent: whatever fits one by one up to
+// that, fits together. It takes no lock, as fits does.
+func (o *outbox) room(r *Resource) int64 {
+	held := r.held.Load()
+	return min(r.queue.limit-r.queue.reserve-held, o.ledger.room(held), o.ledger.whole.room(held))
 }
 
 // notify queues n for r, whether it fits or not if force is set.
@@ -218,44 +257,45 @@ func (o *outbox) notify(r *Resource, n *Notification, force bool) error {
 	switch {
 	case o.closed || r.queue.closed:
 		return api.ErrClosed
-	case !force && !o.fits(r, n):
+	case !force && !o.fits(r, n.charge(), n.Urgent):
 		return api.ErrFull
 	}
-	if o.pushLocked(r, n) {
-		o.appendLocked(item{n: n, one: r})
+	if passed := o.pushLocked(r, parcel{one: n}); !passed.empty() {
+		o.appendLocked(item{what: passed, one: r})
 	}
 	o.ledger.add(n.charge())
 	return nil
 }
 
-// pushLocked queues n for r, and reports whether it goes to the wire at once.
+// pushLocked queues p for r, and returns what of it goes to the wire at once.
 // The caller adds the charge to the ledger.
-func (o *outbox) pushLocked(r *Resource, n *Notification) bool {
+func (o *outbox) pushLocked(r *Resource, p parcel) (passed parcel) {
 	wasBlocked := r.queue.blocked()
-	passed := r.queue.push(n)
-	if !passed && !wasBlocked {
+	passed = r.queue.push(p)
+	if !wasBlocked && r.queue.blocked() {
 		o.blocked++
 	}
 	r.held.Store(r.queue.bytes())
 	return passed
 }
 
-// notifyMany queues n for members of this process, except for one, and returns
+// notifyMany queues p for members of this process, except for one, and returns
 // for how many. Those that are full and have a policy for it are appended to
 // overflowing instead.
-func (o *outbox) notifyMany(n *Notification, members []*Resource, except *Resource, overflowing []*Resource) (int, []*Resource) {
+func (o *outbox) notifyMany(p parcel, members []*Resource, except *Resource, overflowing []*Resource) (int, []*Resource) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return 0, overflowing
 	}
-	it := item{n: n, many: members}
+	it := item{what: p, many: members}
 	if len(members) == 1 {
 		it.one, it.many = members[0], nil
 	}
+	charge, count := p.charge(), p.len()
 	queued, passed := 0, 0
 	for i, r := range members {
-		if r == except || r.queue.closed || (r.overflow != nil && !o.fits(r, n)) {
+		if r == except || r.queue.closed || o.overflows(r, &p, charge) {
 			if r != except && !r.queue.closed {
 				overflowing = append(overflowing, r)
 			}
@@ -263,8 +303,13 @@ func (o *outbox) notifyMany(n *Notification, members []*Resource, except *Resour
 			continue
 		}
 		queued++
-		if !o.pushLocked(r, n) {
+		part := o.pushLocked(r, p)
+		if part.len() < count {
 			it.leaveOut(members, i, passed)
+			if !part.empty() {
+				part.hold()
+				o.appendLocked(item{what: part, one: r})
+			}
 			continue
 		}
 		if passed++; it.one == nil && passed <= i {
@@ -272,14 +317,27 @@ func (o *outbox) notifyMany(n *Notification, members []*Resource, except *Resour
 		}
 	}
 	if passed > 0 {
+		it.what.hold()
 		o.appendLocked(it)
 	}
-	o.ledger.add(int64(queued) * n.charge())
+	o.ledger.add(int64(queued) * charge)
 	return queued, overflowing
 }
 
+// overflows reports whether r's policy for overflow is to be asked: for a series,
+// if not all of it fits for certain.
+func (o *outbox) overflows(r *Resource, p *parcel, charge int64) bool {
+	switch {
+	case r.overflow == nil:
+		return false
+	case p.series != nil:
+		return charge > o.room(r)
+	}
+	return !o.fits(r, charge, p.urgent())
+}
+
 // leaveOut makes it.many a slice of its own, of the passed members before i, the
-// first time that a member does not go to the wire at once.
+// first time that not all goes to the wire at once for a member.
 func (it *item) leaveOut(members []*Resource, i, passed int) {
 	if it.one == nil && passed == i {
 		it.many = append(make([]*Resource, 0, len(members)-1), members[:i]...)
@@ -293,11 +351,11 @@ func (o *outbox) update(r *Resource, change func(*queue)) {
 	wasBlocked, before := r.queue.blocked(), r.queue.bytes()
 	change(&r.queue)
 	for !o.closed {
-		n := r.queue.pull()
-		if n == nil {
+		p := r.queue.pull()
+		if p.empty() {
 			break
 		}
-		o.appendLocked(item{n: n, one: r})
+		o.appendLocked(item{what: p, one: r})
 	}
 	if wasBlocked {
 		o.blocked--

@@ -21,8 +21,8 @@ func wireOf(act func(f *http2.Framer)) []byte {
 	return out.Bytes()
 }
 
-// parcel is a gRPC message of n zeros.
-func parcel(n int) []byte {
+// chunk is a gRPC message of n zeros.
+func chunk(n int) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(n)), make([]byte, n)...)
 }
 
@@ -44,27 +44,27 @@ func TestPieces(t *testing.T) {
 		{"nothing", func(*http2.Framer) {}, true},
 		{"many small messages", func(f *http2.Framer) {
 			for range 10 * pieceSlack {
-				f.WriteData(1, false, parcel(3))
+				f.WriteData(1, false, chunk(3))
 			}
 		}, true},
 		{"many messages in a frame", func(f *http2.Framer) {
 			for range 100 {
-				f.WriteData(1, false, bytes.Repeat(parcel(3), 1000))
+				f.WriteData(1, false, bytes.Repeat(chunk(3), 1000))
 			}
 		}, true},
-		{"messages across frames", split(1, 1000, bytes.Repeat(parcel(777), 5000)), true},
-		{"large message in full frames", split(1, 16<<10, parcel(16<<20)), true},
-		{"large message in frames of 64 bytes", split(1, 64, parcel(1<<20)), true},
-		{"large message in frames of 32 bytes", split(1, 32, parcel(1<<20)), false},
-		{"large message byte by byte", split(1, 1, parcel(1<<20)), false},
-		{"small message byte by byte", split(1, 1, parcel(pieceSlack-10)), true},
+		{"messages across frames", split(1, 1000, bytes.Repeat(chunk(777), 5000)), true},
+		{"large message in full frames", split(1, 16<<10, chunk(16<<20)), true},
+		{"large message in frames of 64 bytes", split(1, 64, chunk(1<<20)), true},
+		{"large message in frames of 32 bytes", split(1, 32, chunk(1<<20)), false},
+		{"large message byte by byte", split(1, 1, chunk(1<<20)), false},
+		{"small message byte by byte", split(1, 1, chunk(pieceSlack-10)), true},
 		{"after many good ones", func(f *http2.Framer) {
-			split(1, 16<<10, parcel(16<<20))(f)
-			split(1, 1, parcel(10_000))(f)
+			split(1, 16<<10, chunk(16<<20))(f)
+			split(1, 1, chunk(10_000))(f)
 		}, false},
 		{"in two streams by turns", func(f *http2.Framer) {
 			for _, stream := range []uint32{1, 3} {
-				f.WriteData(stream, false, parcel(1 << 20)[:5])
+				f.WriteData(stream, false, chunk(1 << 20)[:5])
 			}
 			for range 2 * pieceSlack {
 				f.WriteData(1, false, []byte{0})
@@ -72,14 +72,14 @@ func TestPieces(t *testing.T) {
 			}
 		}, false},
 		{"with whole messages in another stream", func(f *http2.Framer) {
-			f.WriteData(1, false, parcel(1 << 20)[:5])
+			f.WriteData(1, false, chunk(1 << 20)[:5])
 			for range 2 * pieceSlack {
 				f.WriteData(1, false, []byte{0})
-				f.WriteData(3, false, parcel(1))
+				f.WriteData(3, false, chunk(1))
 			}
 		}, false},
 		{"padded", func(f *http2.Framer) {
-			f.WriteData(1, false, parcel(1 << 20)[:5])
+			f.WriteData(1, false, chunk(1 << 20)[:5])
 			for range 2 * pieceSlack {
 				f.WriteDataPadded(1, false, []byte{0}, make([]byte, 200))
 			}
@@ -91,41 +91,41 @@ func TestPieces(t *testing.T) {
 		}, false},
 		{"reset and begun anew", func(f *http2.Framer) {
 			for stream := uint32(1); stream < 10*maxUnfinished; stream += 2 {
-				f.WriteData(stream, false, parcel(100)[:50])
+				f.WriteData(stream, false, chunk(100)[:50])
 				f.WriteRSTStream(stream, http2.ErrCodeCancel)
 			}
 		}, true},
 		{"ended in the middle", func(f *http2.Framer) {
 			for stream := uint32(1); stream < 10*maxUnfinished; stream += 2 {
-				f.WriteData(stream, true, parcel(100)[:50])
+				f.WriteData(stream, true, chunk(100)[:50])
 			}
 		}, true},
 		{"begun in many streams", func(f *http2.Framer) {
 			for stream := uint32(1); stream < 10*maxUnfinished; stream += 2 {
-				f.WriteData(stream, false, parcel(100)[:50])
+				f.WriteData(stream, false, chunk(100)[:50])
 			}
 		}, false},
 		{"large in two streams", func(f *http2.Framer) {
-			f.WriteData(1, false, parcel(1 << 20)[:16<<10])
-			f.WriteData(3, false, parcel(1 << 20)[:16<<10])
+			f.WriteData(1, false, chunk(1 << 20)[:16<<10])
+			f.WriteData(3, false, chunk(1 << 20)[:16<<10])
 		}, false},
 		{"large in one stream, small in another", func(f *http2.Framer) {
-			f.WriteData(1, false, parcel(1 << 20)[:16<<10])
-			f.WriteData(3, false, parcel(100)[:50])
-			f.WriteData(1, false, parcel(1 << 20)[16<<10:])
-			f.WriteData(3, false, parcel(100)[50:])
+			f.WriteData(1, false, chunk(1 << 20)[:16<<10])
+			f.WriteData(3, false, chunk(100)[:50])
+			f.WriteData(1, false, chunk(1 << 20)[16<<10:])
+			f.WriteData(3, false, chunk(100)[50:])
 		}, true},
 		{"large in two streams one after the other", func(f *http2.Framer) {
-			split(1, 16<<10, parcel(1<<20))(f)
-			f.WriteData(1, false, parcel(1 << 20)[:16<<10])
+			split(1, 16<<10, chunk(1<<20))(f)
+			f.WriteData(1, false, chunk(1 << 20)[:16<<10])
 			f.WriteRSTStream(1, http2.ErrCodeCancel)
-			split(3, 16<<10, parcel(1<<20))(f)
+			split(3, 16<<10, chunk(1<<20))(f)
 		}, true},
 		{"other frames", func(f *http2.Framer) {
 			f.WriteSettings()
 			f.WritePing(false, [8]byte{})
 			f.WriteRawFrame(77, 0xff, 1, make([]byte, 1000))
-			f.WriteDataPadded(1, false, parcel(10), make([]byte, 10))
+			f.WriteDataPadded(1, false, chunk(10), make([]byte, 10))
 			f.WriteWindowUpdate(1, 10)
 		}, true},
 	}
@@ -150,13 +150,13 @@ func FuzzPieces(f *testing.F) {
 	f.Add([]byte{}, uint8(1))
 	f.Add(wireOf(func(f *http2.Framer) {
 		f.WriteSettings()
-		f.WriteData(1, false, parcel(100)[:3])
-		f.WriteDataPadded(1, false, parcel(100)[3:], make([]byte, 9))
-		f.WriteData(3, true, parcel(4)[:6])
+		f.WriteData(1, false, chunk(100)[:3])
+		f.WriteDataPadded(1, false, chunk(100)[3:], make([]byte, 9))
+		f.WriteData(3, true, chunk(4)[:6])
 		f.WriteRSTStream(1, http2.ErrCodeCancel)
 	}), uint8(3))
 	f.Add(wireOf(func(f *http2.Framer) {
-		f.WriteData(1, false, parcel(1 << 20)[:5])
+		f.WriteData(1, false, chunk(1 << 20)[:5])
 		for range pieceSlack + 2 {
 			f.WriteData(1, false, []byte{0})
 		}
@@ -188,7 +188,7 @@ func FuzzPieces(f *testing.F) {
 func BenchmarkPieces(b *testing.B) {
 	text := wireOf(func(f *http2.Framer) {
 		for range 4 {
-			f.WriteData(1, false, parcel(16<<10-5))
+			f.WriteData(1, false, chunk(16<<10-5))
 		}
 	})[len(http2.ClientPreface):]
 	p := pieces{seen: prefaceSize}
@@ -216,7 +216,7 @@ func TestLargeBeforeHello(t *testing.T) {
 		var greeted atomic.Bool
 		greeted.Store(test.greeted)
 		p := pieces{greeted: &greeted}
-		err := p.see(wireOf(func(f *http2.Framer) { f.WriteData(1, false, parcel(test.size)[:16]) }))
+		err := p.see(wireOf(func(f *http2.Framer) { f.WriteData(1, false, chunk(test.size)[:16]) }))
 		if refused := err != nil; refused != test.refused {
 			t.Errorf("%s: %v, want refused %v", test.name, err, test.refused)
 		}

@@ -13,7 +13,10 @@ type Notification struct {
 	Tag uint64
 }
 
-func (n *Notification) charge() int64 { return int64(api.Charge(len(n.Body))) }
+func (n *Notification) charge() int64 { return charge(len(n.Body)) }
+
+// charge is what a body of so many bytes counts as.
+func charge(body int) int64 { return int64(api.Charge(body)) }
 
 // queue holds what waits for one resource, and decides what may be sent when.
 // It is a pure state machine: no locks, no I/O, no time. Its owner moves what
@@ -24,29 +27,32 @@ type queue struct {
 	held           bool  // nothing may go yet: the client does not know the handle
 	closed         bool
 
-	head    *Notification   // goes before the backlog
-	backlog []*Notification // oldest first
-	waiting int64           // bytes in backlog and head
-	passed  int64           // bytes let through, but not sent yet
-	unsent  int             // entries let through, but not sent yet
+	head    *Notification // goes before the backlog
+	backlog []parcel      // oldest first
+	waiting int64         // bytes in backlog and head
+	passed  int64         // bytes let through, but not sent yet
+	unsent  int           // notifications let through, but not sent yet
 }
 
-// within reports whether n may be pushed while the queue holds held bytes. An
-// empty queue takes anything.
-func (q *queue) within(held int64, n *Notification) bool {
+// within reports whether so much may be pushed while the queue holds held bytes.
+// An empty queue takes anything.
+func (q *queue) within(held, charge int64, urgent bool) bool {
 	limit := q.limit
-	if !n.Urgent {
+	if !urgent {
 		limit -= q.reserve
 	}
-	return held == 0 || held+n.charge() <= limit
+	return held == 0 || held+charge <= limit
 }
 
 // bytes is what the provider holds for the resource.
 func (q *queue) bytes() int64 { return q.waiting + q.passed }
 
-// len is how many entries the provider holds for the resource.
+// len is how many notifications the provider holds for the resource.
 func (q *queue) len() int {
-	n := len(q.backlog) + q.unsent
+	n := q.unsent
+	for i := range q.backlog {
+		n += q.backlog[i].len()
+	}
 	if q.head != nil {
 		n++
 	}
@@ -56,62 +62,76 @@ func (q *queue) len() int {
 // blocked reports whether something waits for credit.
 func (q *queue) blocked() bool { return q.head != nil || len(q.backlog) > 0 }
 
-// push accepts n and reports whether it goes to the wire at once.
-func (q *queue) push(n *Notification) bool {
+// push accepts p, and returns what of it goes to the wire at once, without a hold.
+func (q *queue) push(p parcel) (passed parcel) {
 	if !q.blocked() && q.open() {
-		q.pass(n)
-		return true
+		passed, p = p.cut(q.credit)
+		q.pass(&passed)
 	}
-	q.backlog = append(q.backlog, n)
-	q.waiting += n.charge()
-	return false
+	if !p.empty() {
+		q.backlog = append(q.backlog, p.settled())
+		q.waiting += p.charge()
+	}
+	return passed
 }
 
 func (q *queue) open() bool { return !q.held && q.credit > 0 }
 
-func (q *queue) pass(n *Notification) {
-	q.credit -= n.charge()
-	q.passed += n.charge()
-	q.unsent++
+func (q *queue) pass(p *parcel) {
+	q.credit -= p.charge()
+	q.passed += p.charge()
+	q.unsent += p.len()
 }
 
-// pull returns the next that may go to the wire, nil if none may.
-func (q *queue) pull() *Notification {
-	if !q.open() {
-		return nil
-	}
-	n := q.head
+// pull returns the next that may go to the wire, nothing if none may, and a hold.
+func (q *queue) pull() (passed parcel) {
 	switch {
-	case n != nil:
-		q.head = nil
+	case !q.open():
+		return parcel{}
+	case q.head != nil:
+		passed, q.head = parcel{one: q.head}, nil
 	case len(q.backlog) > 0:
-		n = q.backlog[0]
-		q.backlog[0] = nil
-		if q.backlog = q.backlog[1:]; len(q.backlog) == 0 {
-			q.backlog = nil // let the array go
-		}
+		oldest := q.backlog[0]
+		var rest parcel
+		passed, rest = oldest.cut(q.credit)
+		passed.hold()
+		q.setOldest(rest.settled())
+		oldest.release()
 	default:
-		return nil
+		return parcel{}
 	}
-	q.waiting -= n.charge()
-	q.pass(n)
-	return n
+	q.waiting -= passed.charge()
+	q.pass(&passed)
+	return passed
 }
 
-// sent reports that something let through has left.
-func (q *queue) sent(charge int64) {
+// setOldest replaces the oldest of the backlog, or removes it if p is nothing.
+func (q *queue) setOldest(p parcel) {
+	q.backlog[0] = p
+	if !p.empty() {
+		return
+	}
+	if q.backlog = q.backlog[1:]; len(q.backlog) == 0 {
+		q.backlog = nil // let the array go
+	}
+}
+
+// sent reports that so many of those let through have left.
+func (q *queue) sent(notifications int, charge int64) {
 	q.passed -= charge
-	q.unsent--
+	q.unsent -= notifications
 }
 
 // shed drops the oldest of the backlog, one after the other, while it is too much.
 func (q *queue) shed(tooMuch func() bool, dropped func(*Notification)) {
 	for len(q.backlog) > 0 && tooMuch() {
 		oldest := q.backlog[0]
-		q.backlog[0] = nil
-		q.backlog = q.backlog[1:]
-		q.waiting -= oldest.charge()
-		dropped(oldest)
+		rest := oldest
+		n := rest.drop()
+		q.waiting -= n.charge()
+		q.setOldest(rest.settled())
+		oldest.release()
+		dropped(n)
 	}
 }
 

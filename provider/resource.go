@@ -74,11 +74,23 @@ type inbound struct {
 
 	// Posts are numbered. The client is told how many of the first have ended, so
 	// that what it counts as ended is never a later one.
-	received uint64           // posts
-	ended    uint64           // posts, up to which all have
-	early    map[uint64]error // how later ones did
-	flushes  []uint64         // report when all posts up to these have ended; rising
-	report   wire.ProviderEntry
+	received uint64            // posts
+	ended    uint64            // posts, up to which all have
+	early    map[uint64]ending // how later ones did, by the first of them
+	flushes  []uint64          // report when all posts up to these have ended; rising
+	report   report
+}
+
+// report is what the client is to be told of calls that have ended.
+type report struct {
+	bytes, ended, refused uint32
+	failure               error // of the first that was refused
+}
+
+// ending is how posts in a row ended.
+type ending struct {
+	posts int
+	err   error
 }
 
 // Handle returns the integer that names r.
@@ -107,15 +119,29 @@ func (r *Resource) Notify(n *Notification) error {
 func NotifyAll(resources []*Resource, n *Notification) int {
 	var fitting Group
 	for _, r := range resources {
-		if r.handle.Notifiable() && r.out.fits(r, n) {
+		if r.handle.Notifiable() && r.out.fits(r, n.charge(), n.Urgent) {
 			fitting.Add(r)
 		}
 	}
 	return fitting.Append(n, nil)
 }
 
-// Fits reports whether Notify would take n.
-func (r *Resource) Fits(n *Notification) bool { return r.out.fits(r, n) }
+// Fits reports whether Notify would take a body of so many bytes.
+func (r *Resource) Fits(body int) bool { return r.out.fits(r, charge(body), false) }
+
+// displace queues what is in p, one after the other, after Overflow has made room
+// for it.
+func (r *Resource) displace(p parcel) error {
+	var err error
+	for !p.empty() && err == nil {
+		n := p.drop()
+		if !r.out.fits(r, n.charge(), n.Urgent) {
+			_ = r.session.process.p.guard("Overflow", func() { r.overflow(n) })
+		}
+		err = r.out.notify(r, n, true)
+	}
+	return err
+}
 
 // Queued returns how many notifications the provider holds for r, and their bytes.
 func (r *Resource) Queued() (entries int, bytes int64) {
@@ -136,7 +162,7 @@ func (r *Resource) Taken() uint64 {
 // dropped must not call back.
 func (r *Resource) Shed(n *Notification, all bool, dropped func(*Notification)) {
 	r.out.update(r, func(q *queue) {
-		q.shed(func() bool { return all || !r.out.takes(r, q.bytes(), n) }, dropped)
+		q.shed(func() bool { return all || !r.out.takes(r, q.bytes(), n.charge(), n.Urgent) }, dropped)
 	})
 }
 
@@ -250,60 +276,67 @@ func (r *Resource) grant(bytes uint32) error {
 // moved calls the service's Progress.
 func (r *Resource) moved() { _ = r.session.process.p.guard("Progress", r.progress) }
 
-// admit counts a call of n bytes that arrives on r, and returns its number if it
-// is a post: one that has no reply of its own.
-func (r *Resource) admit(n int, post bool) (number uint64, err error) {
+// admit counts a call that arrives on its resource, and numbers posts.
+func (c *Call) admit() error {
+	r := c.resource
 	r.out.mu.Lock()
 	defer r.out.mu.Unlock()
 	in := &r.inbound
-	if in.left <= 0 {
-		return 0, fmt.Errorf("call on handle %d without credit", r.handle)
+	last := charge(len(c.Args))
+	if c.posts != nil {
+		last = charge(len(c.posts[len(c.posts)-1]))
 	}
-	in.left -= int64(api.Charge(n))
-	if post {
-		in.received++
-		number = in.received
+	if in.left <= c.cost-last { // the last may overdraw it
+		return fmt.Errorf("call on handle %d without credit", r.handle)
 	}
-	return number, nil
+	in.left -= c.cost
+	if c.Posted() {
+		c.post = in.received + 1
+		in.received += uint64(max(1, len(c.posts)))
+	}
+	return nil
 }
 
-// settle counts the end of a call of n bytes on r, and tells the client if it is
-// worth it. number is that of a post, 0 for other calls.
-func (r *Resource) settle(n int, number uint64, err error) {
+// settle counts the end of calls on r that cost so much together, and tells the
+// client if it is worth it. They are posts from number on, or one that is none: 0.
+func (r *Resource) settle(cost int64, number uint64, calls int, err error) {
 	r.out.mu.Lock()
 	defer r.out.mu.Unlock()
 	in := &r.inbound
-	in.report.Bytes += uint32(api.Charge(n))
+	in.report.bytes += uint32(cost)
 	if number != 0 {
-		in.end(number, err)
+		in.end(number, calls, err)
 	}
 	flushed := false
 	for len(in.flushes) > 0 && in.ended >= in.flushes[0] {
 		in.flushes, flushed = in.flushes[1:], true
 	}
-	if flushed || in.report.Refused > 0 || int64(in.report.Bytes) >= in.window/2 {
+	if flushed || in.report.refused > 0 || int64(in.report.bytes) >= in.window/2 {
 		r.reportLocked()
 	}
 }
 
-// end counts the end of a post, and of those after it that ended before.
-func (in *inbound) end(number uint64, err error) {
+// end counts the end of posts from number on, and of those after them that ended
+// before.
+func (in *inbound) end(number uint64, posts int, err error) {
 	if number != in.ended+1 {
 		if in.early == nil {
-			in.early = map[uint64]error{}
+			in.early = map[uint64]ending{}
 		}
-		in.early[number] = err
+		in.early[number] = ending{posts, err}
 		return
 	}
-	for ok := true; ok; err, ok = in.early[in.ended+1] {
-		in.ended++
-		delete(in.early, in.ended)
-		in.report.Ended++
-		if err != nil {
-			if in.report.Refused++; in.report.Refused == 1 {
-				in.report.Failure = api.FailureOf(err)
-			}
+	for e, ok := (ending{posts, err}), true; ok; e, ok = in.early[in.ended+1] {
+		delete(in.early, in.ended+1)
+		in.ended += uint64(e.posts)
+		in.report.ended += uint32(e.posts)
+		if e.err == nil {
+			continue
 		}
+		if in.report.refused == 0 {
+			in.report.failure = e.err
+		}
+		in.report.refused += uint32(e.posts)
 	}
 }
 
@@ -322,8 +355,14 @@ func (r *Resource) flush() {
 
 func (r *Resource) reportLocked() {
 	in := &r.inbound
-	in.left += int64(in.report.Bytes)
-	in.report.Kind, in.report.Handle = wire.Posted, r.handle
-	r.out.putLocked(&in.report)
-	in.report = wire.ProviderEntry{}
+	in.left += int64(in.report.bytes)
+	e := wire.ProviderEntry{
+		Kind: wire.Posted, Handle: r.handle,
+		Bytes: in.report.bytes, Ended: in.report.ended, Refused: in.report.refused,
+	}
+	if in.report.failure != nil {
+		e.Failure = api.FailureOf(in.report.failure)
+	}
+	r.out.putLocked(&e)
+	in.report = report{}
 }
