@@ -37,6 +37,7 @@ const (
 type gate struct {
 	places   int           // for processes
 	patience time.Duration // for greetings
+	vigil    vigil         // over the processes on this host
 
 	mu       sync.Mutex
 	local    hall             // of unix sockets

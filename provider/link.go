@@ -83,7 +83,7 @@ func (l *link) watch() (stop func(), err error) {
 	}
 	// What a dead process had sent before still counts, though another one holds
 	// its socket open.
-	return watchPeer(c, func() { _ = c.CloseRead() })
+	return watchPeer(&l.gate.vigil, c, func() { _ = c.CloseRead() })
 }
 
 // limitBuffer bounds what the kernel keeps for the other side, if n is not 0. It

@@ -36,7 +36,7 @@ func peerIdentity(c *net.UnixConn) (api.Identity, error) {
 
 // watchPeer watches nothing: what there is here says which process connected,
 // not when it ends. The end of the socket has to do.
-func watchPeer(*net.UnixConn, func()) (stop func(), err error) { return func() {}, nil }
+func watchPeer(*vigil, *net.UnixConn, func()) (stop func(), err error) { return func() {}, nil }
 
 // watchProcess calls died once pid, the parent of this process, has ended. stop
 // ends the watch; died is not running any more then.

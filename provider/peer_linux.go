@@ -55,7 +55,7 @@ func peerGroups(fd int) ([]uint32, error) {
 // another process inherited the socket and keeps it open. The process is the one
 // that called connect(2). stop ends the watch; died is not running any more then.
 // A kernel without SO_PEERPIDFD (before 6.5) watches nothing.
-func watchPeer(c *net.UnixConn, died func()) (stop func(), err error) {
+func watchPeer(v *vigil, c *net.UnixConn, died func()) (stop func(), err error) {
 	pidfd := -1
 	err = onSocket(c, func(fd int) (err error) {
 		pidfd, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
@@ -63,7 +63,10 @@ func watchPeer(c *net.UnixConn, died func()) (stop func(), err error) {
 	})
 	switch err {
 	case nil:
-		return watchPidfd(pidfd, died), nil
+		if stop, err = v.watch(pidfd, died); err == nil {
+			return stop, nil
+		}
+		return nil, fmt.Errorf("%w: cannot watch the process: %w", api.ErrTooMany, err)
 	case unix.ESRCH: // it has ended, and is waited for already
 		died()
 	case unix.ENOPROTOOPT, unix.EINVAL, unix.ENODATA: // an older kernel, or nobody to watch
@@ -78,48 +81,13 @@ func watchProcess(pid int, died func()) (stop func()) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	switch err {
 	case nil:
-		return watchPidfd(pidfd, died)
+		if stop, err := new(vigil).watch(pidfd, died); err == nil {
+			return stop
+		}
 	case unix.ESRCH:
 		died()
 	}
 	return func() {}
-}
-
-// watchPidfd leaves the waiting to the runtime's poller: no thread blocks and
-// nothing wakes up before the process ends. It takes over pidfd.
-func watchPidfd(pidfd int, died func()) (stop func()) {
-	if err := unix.SetNonblock(pidfd, true); err != nil { // else os.NewFile does not poll it
-		unix.Close(pidfd)
-		return func() {}
-	}
-	f := os.NewFile(uintptr(pidfd), "pidfd")
-	raw, err := f.SyscallConn()
-	if err != nil {
-		f.Close()
-		return func() {}
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if raw.Read(hasEnded) == nil {
-			died()
-		}
-	}()
-	return func() {
-		f.Close()
-		<-done
-	}
-}
-
-// hasEnded reports whether a pidfd is readable, that is its process a zombie or gone.
-func hasEnded(pidfd uintptr) bool {
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(fds, 0)
-		if err != unix.EINTR {
-			return n > 0
-		}
-	}
 }
 
 // fullIdentityMap reports whether this process sees every user as it is, so

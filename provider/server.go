@@ -44,6 +44,7 @@ func (f *front) newServer(kind []grpc.ServerOption, more ...grpc.ServerOption) *
 		grpc.ForceServerCodecV2(wire.Codec()),
 		grpc.MaxConcurrentStreams(16),
 		grpc.MaxHeaderListSize(8 << 10),
+		grpc.HeaderTableSize(0), // one call in a connection's life leaves nothing to look up
 		grpc.ConnectionTimeout(greetingTime),
 		grpc.MaxRecvMsgSize(f.p.options.Limits.HardTop + messageSlack),
 		grpc.StaticStreamWindowSize(window),
