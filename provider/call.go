@@ -12,7 +12,7 @@ import (
 	"crier.local/api/wire"
 )
 
-// Call is one call of a method by a client.
+// Call is one call of a method by a client, or several posts in a row.
 type Call struct {
 	// Session is the session it came in.
 	Session *Session
@@ -24,15 +24,18 @@ type Call struct {
 	// inline handler, until it returns or parks the call.
 	Args []byte
 
-	id       uint32    // 0: a post, without a reply of its own
-	post     uint64    // of a post: which one of the resource's it is
-	resource *Resource // that Handle names, or nil
-	size     int       // of the arguments
+	id       uint32     // 0: a post, without a reply of its own
+	post     uint64     // of a post: which one of the resource's it is
+	posts    [][]byte   // of several: the arguments of those that have not ended
+	loan     *wire.Loan // of the batch that posts are in; nil if they are not
+	resource *Resource  // that Handle names, or nil
+	cost     int64      // as charged
 	timeout  time.Duration
 	ctx      context.Context // of a call with a goroutine of its own
 
 	// The process's lock guards what follows.
-	parked bool // in the process's table of calls
+	parked bool  // in the process's table of calls
+	kept   int64 // what that counts in the budget
 	ended  bool
 	cancel func(cause error)
 	timer  *time.Timer
@@ -49,6 +52,29 @@ func (c *Call) Resource() (*Resource, error) {
 // Posted reports whether the caller wants no result, only to know how it ended.
 func (c *Call) Posted() bool { return c.id == 0 }
 
+// Posts returns the arguments of posts in a row that have not ended; one, Args, if
+// the call is not several.
+func (c *Call) Posts() [][]byte {
+	if c.posts == nil {
+		return [][]byte{c.Args}
+	}
+	return c.posts
+}
+
+// Done ends the next n of several posts: they are carried out. The last is to be
+// ended by Reply.
+func (c *Call) Done(n int) {
+	cost := int64(0)
+	for _, args := range c.posts[:n] {
+		cost += charge(len(args))
+	}
+	c.resource.settle(cost, c.post, n, nil)
+	c.post += uint64(n)
+	c.posts = c.posts[n:]
+	c.Args = c.posts[0]
+	c.cost -= cost
+}
+
 // Result is what a call returns.
 type Result struct {
 	// Body is the result as the service encodes it.
@@ -59,8 +85,8 @@ type Result struct {
 	Resource *Resource
 }
 
-// Reply ends a call that was handled inline. Only the first reply counts. It
-// never blocks and may be called on any goroutine, under the service's own locks.
+// Reply ends a call that was handled inline, or all that is left of several
+// posts. Only the first reply counts. It never blocks and may be called on any goroutine, under the service's own locks.
 func (c *Call) Reply(r Result, err error) {
 	if !c.parked { // then nobody but the reader knows it
 		if !c.ended {
@@ -82,15 +108,14 @@ func (c *Call) Reply(r Result, err error) {
 	}
 	p.mu.Unlock()
 	if first {
-		p.hold(-c.cost())
+		p.hold(-c.kept)
 		c.answer(r, err)
+		c.loan.Repay()
 	}
 }
 
-// parkedCost is about what a parked call costs besides its arguments.
+// parkedCost is about what a parked call costs besides what it is charged.
 const parkedCost = 512
-
-func (c *Call) cost() int64 { return int64(c.size + parkedCost) }
 
 // hold counts memory for parked calls, here and in the provider's budget.
 func (p *process) hold(n int64) {
@@ -102,7 +127,7 @@ func (p *process) hold(n int64) {
 func (c *Call) answer(r Result, err error) {
 	p := c.Session.process
 	if c.resource != nil {
-		c.resource.settle(c.size, c.post, err)
+		c.resource.settle(c.cost, c.post, max(1, len(c.posts)), err)
 	}
 	if err == nil {
 		err = wire.CheckMessage(len(r.Body), maxResult*p.p.options.Limits.Message)
@@ -143,11 +168,12 @@ const maxResult = 4
 // was replied to is not canceled.
 func (c *Call) Park(cancel func(cause error)) *Call {
 	kept := *c
-	kept.Args = bytes.Clone(c.Args)
+	kept.keepArgs(&c.Session.process.batch)
 	kept.parked, kept.cancel = true, cancel
+	kept.kept = c.cost + parkedCost
 	c.ended = true // whoever kept it replies
 	p := c.Session.process
-	p.hold(kept.cost())
+	p.hold(kept.kept)
 	p.mu.Lock()
 	p.calls[&kept] = struct{}{}
 	over := c.Session.ending
@@ -159,6 +185,26 @@ func (c *Call) Park(cancel func(cause error)) *Call {
 		go kept.abort(api.ErrClosed) // not here: the caller may hold the lock that cancel takes
 	}
 	return &kept
+}
+
+// keepArgs gives c arguments of its own: those that it has, with the batch that
+// they came in, if they are most of it.
+func (c *Call) keepArgs(batch *wire.Batch) {
+	if c.posts == nil {
+		c.Args = bytes.Clone(c.Args)
+		return
+	}
+	posts := slices.Clone(c.posts)
+	if size := c.cost - int64(len(posts))*api.EntryCharge; batch.Loan != nil && 2*size > int64(len(batch.Data)) {
+		c.loan = batch.Loan
+		c.loan.Share()
+	} else {
+		all := bytes.Join(posts, nil)
+		for i, args := range posts {
+			posts[i], all = all[:len(args):len(args)], all[len(args):]
+		}
+	}
+	c.posts, c.Args = posts, posts[0]
 }
 
 // abort cancels c, unless it has ended. One that still waits for a goroutine
@@ -296,6 +342,18 @@ func (s *service) handle(c *Call) (result Result, err error) {
 		return Result{}, crash
 	}
 	return result, err
+}
+
+// handlePosts offers several posts to the service at once.
+func (s *service) handlePosts(c *Call) (taken bool) {
+	if crash := s.provider.guard("HandlePosts", func() { taken = s.poster.HandlePosts(c) }); crash != nil {
+		c.Reply(Result{}, crash)
+		return true
+	}
+	if taken && !c.ended {
+		c.Reply(Result{}, errors.New("the service did not reply"))
+	}
+	return taken
 }
 
 // handleInline offers c to the service on the reader's goroutine.

@@ -56,7 +56,7 @@ func checkWell(t *testing.T, hears, says rawSeat, call uint32) {
 	}
 	hears.find("the message", func(e *wire.ProviderEntry) bool {
 		var event wire.Event
-		return e.Kind == wire.Notification && wire.DecodeEvent(e.Body, &event, "") == nil && string(event.Payload) == text
+		return e.Kind == wire.Notification && wire.DecodeEvent(e.Body, &event) == nil && string(event.Payload) == text
 	})
 }
 

@@ -266,7 +266,8 @@ func (r *rawStream) write(entries ...wire.ClientEntry) {
 	}
 }
 
-// read returns the entries of the next batch. They are good for ever.
+// read returns the entries of the next batch, with notifications one by one in
+// Body. They are good for ever.
 func (r *rawStream) read() (all []wire.ProviderEntry, err error) {
 	var b wire.Batch
 	if err := r.grpc.RecvMsg(&b); err != nil {
@@ -279,7 +280,14 @@ func (r *rawStream) read() (all []wire.ProviderEntry, err error) {
 		if !more || err != nil {
 			return all, err
 		}
-		all = append(all, e)
+		for body, ok := e.Bodies.Next(); ok; body, ok = e.Bodies.Next() {
+			one := e
+			one.Bodies, one.Body = nil, body
+			all = append(all, one)
+		}
+		if e.Kind != wire.Notification {
+			all = append(all, e)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,9 @@ type process struct {
 	instance api.InstanceID
 	gone     chan struct{} // closed when it is buried
 	inline   Call          // the reader's: the call it has at hand
+	row      row           // the reader's: the posts it has at hand
+	batch    wire.Batch    // the reader's: what it reads
+	deadline *time.Timer   // of the hello
 
 	parked atomic.Int64 // bytes of parked calls
 
@@ -65,10 +69,11 @@ func (p *Provider) attach(stream wire.Stream, peer peer) error {
 		sessions: map[api.SessionID]*Session{},
 		calls:    map[*Call]struct{}{},
 	}
+	proc.row.limit = p.options.Limits.Message + api.ArgsSlack + 1
 	proc.out = newOutbox(p.options.Limits.ProcessQueue, &p.budget, proc.overrun)
 	refused := p.enter(proc)
-	deadline := time.AfterFunc(greetingTime, proc.late)
-	defer deadline.Stop()
+	proc.deadline = time.AfterFunc(greetingTime, proc.late)
+	defer proc.deadline.Stop()
 	writer := make(chan struct{})
 	go func() {
 		defer close(writer)
@@ -133,10 +138,11 @@ func (proc *process) causeOfDeath(err error) api.Reason {
 // client does what cannot be allowed.
 func (proc *process) read() (err, refused error) {
 	greeted := false
-	var batch wire.Batch
+	batch := &proc.batch
+	batch.Borrow = true
 	var entry wire.ClientEntry
 	for {
-		if err := proc.stream.Recv(&batch); errors.Is(err, api.ErrTooLarge) {
+		if err := proc.stream.Recv(batch); errors.Is(err, api.ErrTooLarge) {
 			return nil, err
 		} else if err != nil {
 			return err, nil
@@ -145,7 +151,7 @@ func (proc *process) read() (err, refused error) {
 		for {
 			more, err := reader.NextClient(&entry)
 			if err != nil {
-				return nil, err
+				return nil, cmp.Or(proc.endRow(), err)
 			}
 			if !more {
 				break
@@ -160,6 +166,10 @@ func (proc *process) read() (err, refused error) {
 				return nil, err
 			}
 		}
+		if err := proc.endRow(); err != nil {
+			return nil, err
+		}
+		batch.Loan.Repay()
 	}
 }
 
@@ -174,6 +184,7 @@ func (proc *process) greet(e *wire.ClientEntry) error {
 	}
 	proc.instance = e.Instance
 	p.greet(proc)
+	proc.deadline.Stop()
 	proc.peer.greeted()
 	proc.put(&wire.ProviderEntry{Kind: wire.Welcome, Welcome: p.terms()})
 	return nil
@@ -181,6 +192,15 @@ func (proc *process) greet(e *wire.ClientEntry) error {
 
 // do carries out one entry of the client. An error ends the stream.
 func (proc *process) do(e *wire.ClientEntry) error {
+	if proc.row.add(e) {
+		return nil
+	}
+	if err := proc.endRow(); err != nil {
+		return err
+	}
+	if proc.row.add(e) {
+		return nil
+	}
 	switch e.Kind {
 	case wire.Invoke:
 		return proc.invoke(e)
@@ -228,24 +248,20 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 	c := &proc.inline
 	*c = Call{
 		Session: s, Method: e.Method, Handle: e.Handle, Args: e.Args,
-		id: e.Call, resource: r, size: len(e.Args), timeout: e.Timeout,
+		id: e.Call, resource: r, cost: charge(len(e.Args)), timeout: e.Timeout,
 	}
-	var err error
 	if r != nil {
-		if c.post, err = r.admit(len(e.Args), e.Call == 0); err != nil {
+		if err := c.admit(); err != nil {
 			return err
 		}
 	}
+	err := proc.barred()
 	switch {
 	case s == nil:
 		err = fmt.Errorf("session %d: %w", e.Session, api.ErrClosed)
 	case e.Handle != 0 && r == nil:
 		err = api.ErrUnknownHandle
-	case proc.p.refusing.Load():
-		err = errGoingAway
-	case proc.parked.Load() > proc.p.options.Limits.ProcessQueue:
-		err = fmt.Errorf("%w: calls of the process that wait hold too much", api.ErrFull)
-	default:
+	case err == nil:
 		err = wire.CheckMessage(len(e.Args), proc.p.options.Limits.Message+api.ArgsSlack)
 	}
 	switch {
@@ -253,8 +269,26 @@ func (proc *process) invoke(e *wire.ClientEntry) error {
 		c.answer(Result{}, err)
 	case err != nil:
 		proc.decline(e, err)
-	case !s.service.handleInline(c):
+	default:
+		proc.offer(c)
+	}
+	return nil
+}
+
+// offer has the service carry out a call, inline if it takes it there.
+func (proc *process) offer(c *Call) {
+	if !c.Session.service.handleInline(c) {
 		proc.dispatch(*c)
+	}
+}
+
+// barred returns why no call can be taken now, or nil.
+func (proc *process) barred() error {
+	switch {
+	case proc.p.refusing.Load():
+		return errGoingAway
+	case proc.parked.Load() > proc.p.options.Limits.ProcessQueue:
+		return fmt.Errorf("%w: calls of the process that wait hold too much", api.ErrFull)
 	}
 	return nil
 }
@@ -389,6 +423,10 @@ func (proc *process) write() {
 			for i := range rest[:n] {
 				b.Data, b.Tail, handles = rest[i].encode(b.Data, handles)
 			}
+			if last := &rest[n-1].what; b.Tail != nil && last.series != nil {
+				last.hold()
+				b.Sent = last.series.release
+			}
 			if err := proc.stream.Send(&b); err != nil {
 				proc.out.finish(nil)
 				proc.peer.end()
@@ -415,23 +453,4 @@ func bufferFor(size, limit int) []byte {
 		return make([]byte, 0, size)
 	}
 	return wire.GetBuffer()
-}
-
-// encode appends the item to b. A body that is shared is returned as tail, and
-// has to follow at once.
-func (it *item) encode(b []byte, handles []api.Handle) (head, tail []byte, scratch []api.Handle) {
-	if it.n == nil {
-		return append(b, it.entry...), nil, handles
-	}
-	handles = handles[:0]
-	if it.one != nil {
-		handles = append(handles, it.one.handle)
-	}
-	for _, r := range it.many {
-		handles = append(handles, r.handle)
-	}
-	if it.shared() {
-		return wire.AppendNotificationHead(b, handles, len(it.n.Body)), it.n.Body, handles
-	}
-	return wire.AppendNotification(b, handles, it.n.Body), nil, handles
 }

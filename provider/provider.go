@@ -120,6 +120,7 @@ func (p *Provider) Provide(s api.Selector, h Handler, o ServiceOptions) error {
 		svc.priority = api.PriorityNormal
 	}
 	svc.inline, _ = h.(InlineHandler)
+	svc.poster, _ = h.(PostHandler)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, other := range p.services {

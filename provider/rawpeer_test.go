@@ -22,6 +22,7 @@ type rawPeer struct {
 	die    context.CancelFunc
 	reader wire.Reader
 	calls  uint32
+	row    wire.ProviderEntry   // notifications, of which there may be more
 	seen   []wire.ProviderEntry // read, but not asked for yet
 }
 
@@ -60,11 +61,21 @@ func (r *rawPeer) send(entries ...wire.ClientEntry) {
 	}
 }
 
-// next returns the next entry; io.EOF when the provider has ended the stream.
+// next returns the next entry, or the next notification of one, with its Body;
+// io.EOF when the provider has ended the stream.
 func (r *rawPeer) next() (wire.ProviderEntry, error) {
 	for {
+		if body, ok := r.row.Bodies.Next(); ok {
+			e := r.row
+			e.Bodies, e.Body = nil, body
+			return e, nil
+		}
 		var e wire.ProviderEntry
 		more, err := r.reader.NextProvider(&e)
+		if more && e.Kind == wire.Notification {
+			r.row = e
+			continue
+		}
 		if err != nil || more {
 			return e, err
 		}

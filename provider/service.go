@@ -25,6 +25,14 @@ type InlineHandler interface {
 	HandleInline(c *Call) (taken bool)
 }
 
+// PostHandler is a third power of an [InlineHandler]: HandlePosts gets posts of one
+// method on one resource that came in a row. What HandleInline is told holds for
+// it too; it may end some by [Call.Done] first. If it returns false, none has
+// ended, and they come one by one.
+type PostHandler interface {
+	HandlePosts(c *Call) (taken bool)
+}
+
 // SessionOpener is a second power of a Handler: it hears of every session before
 // the first call in it. It must not block.
 type SessionOpener interface {
@@ -54,6 +62,7 @@ type service struct {
 	selector   api.Selector
 	handler    Handler
 	inline     InlineHandler // handler's second power, or nil
+	poster     PostHandler   // its third, or nil
 	priority   api.Priority
 	tags       []string
 	sequential bool
