@@ -33,9 +33,10 @@ type queues interface {
 	watch(c *connection, on bool)
 	// taken returns how many bytes c has ever taken.
 	taken(c *connection) uint64
-	// admit carries s out, refuse answers it with err. Each send gets one of them,
-	// unless it is withdrawn.
-	admit(s *send)
+	// admit carries out s, or as much of it as fits, and reports whether that was
+	// all; refuse answers with err what is left. Each send ends by one of them, unless
+	// it is withdrawn.
+	admit(s *send) (all bool)
 	refuse(s *send, err error)
 }
 
@@ -71,8 +72,7 @@ func (a *admission) submit(s *send, now time.Time) (parked bool) {
 	case s.from.spared, !a.queues.echoFits(s):
 		a.queues.refuse(s, api.ErrFull)
 		return false
-	case a.parked.Len() == 0 && a.queues.fits(s):
-		a.queues.admit(s)
+	case a.parked.Len() == 0 && a.admit(s):
 		return false
 	}
 	s.parked = a.parked.PushBack(s)
@@ -81,6 +81,14 @@ func (a *admission) submit(s *send, now time.Time) (parked bool) {
 		a.settle(now)
 	}
 	return s.parked != nil
+}
+
+// admit carries out what of s fits, and reports whether that was all.
+func (a *admission) admit(s *send) (all bool) {
+	for !all && a.queues.echoFits(s) && a.queues.fits(s) {
+		all = a.queues.admit(s)
+	}
+	return all
 }
 
 // withdraw ends the wait of s without admitting it, and reports whether it
@@ -129,10 +137,11 @@ func (a *admission) settle(now time.Time) {
 		if echo && !a.queues.fits(s) && a.await(s, now) {
 			break
 		}
+		if echo && !a.queues.admit(s) {
+			continue
+		}
 		a.withdraw(s)
-		if echo {
-			a.queues.admit(s)
-		} else {
+		if !echo {
 			a.queues.refuse(s, api.ErrFull)
 		}
 	}

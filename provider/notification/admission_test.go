@@ -214,7 +214,7 @@ func (q *countingQueues) blocks(*send, *connection) bool { return false }
 func (q *countingQueues) echoFits(*send) bool            { return true }
 func (q *countingQueues) watch(*connection, bool)        {}
 func (q *countingQueues) taken(*connection) uint64       { return 0 }
-func (q *countingQueues) admit(*send)                    { q.admitted++ }
+func (q *countingQueues) admit(*send) bool               { q.admitted++; return true }
 func (q *countingQueues) refuse(*send, error)            {}
 
 func BenchmarkAdmit(b *testing.B) {

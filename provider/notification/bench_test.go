@@ -107,9 +107,13 @@ func (r *runner) await(kind wire.ProviderKind) wire.ProviderEntry {
 // receive takes n messages, and returns credit at half a window.
 func (r *runner) receive(n int) {
 	var e wire.ProviderEntry
-	for taken := 0; n > 0 && !r.b.Failed(); n-- {
+	for taken := 0; n > 0 && !r.b.Failed(); {
 		r.next(&e)
-		if taken += api.Charge(len(e.Body)); taken >= 512<<10 {
+		for body, ok := e.Bodies.Next(); ok; body, ok = e.Bodies.Next() {
+			taken += api.Charge(len(body))
+			n--
+		}
+		if taken >= 512<<10 {
 			r.write(wire.ClientEntry{Kind: wire.GrantCredit, Handle: r.handle, Bytes: uint32(taken)})
 			taken = 0
 		}

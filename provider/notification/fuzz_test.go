@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"crier.local/provider"
 )
 
 // FuzzRoom plays what TestRoomModel plays, as bytes tell: one byte for each
@@ -40,7 +42,7 @@ type impossible struct{}
 func playBytes(t *testing.T, actions, decisions []byte) (w *world) {
 	t.Helper()
 	rapid.MakeFuzz(func(rt *rapid.T) {
-		w = playRoom(t, rt, func(w *world) {
+		w = playRoom(t, rt, provider.Limits{}, func(w *world) {
 			w.skip = func(*rapid.T, string) { panic(impossible{}) }
 			all := w.actions()
 			names := slices.Sorted(maps.Keys(all))

@@ -85,12 +85,43 @@ func (w *world) checkSends() {
 		}
 	}
 	for _, g := range w.guests {
-		if !g.over && g.refused != told[g] {
-			w.t.Fatalf("%s was told of %d refused posts, %d were not heard", g.connected.Name, g.refused, told[g])
+		if !g.over {
+			w.checkPosts(g, told[g])
 		}
+		w.checkOrder(g, times)
 	}
 	for room := range w.witness {
 		w.checkNumbers(room)
+	}
+}
+
+// checkPosts: a guest was told exactly how its posts ended, and has all it may
+// send again.
+func (w *world) checkPosts(g *guest, unheard int) {
+	posts := 0
+	for _, s := range w.sends {
+		if s.from == g && s.call == 0 {
+			posts++
+		}
+	}
+	if g.ended != posts || g.refused != unheard || g.sendCredit != g.sendWindow {
+		w.t.Fatalf("%s was told of %d posts, %d refused, and may send %d bytes; there were %d, %d not heard, and %d bytes",
+			g.connected.Name, g.ended, g.refused, g.sendCredit, posts, unheard, g.sendWindow)
+	}
+}
+
+// checkOrder: what a guest sent was carried out in that order.
+func (w *world) checkOrder(g *guest, times map[string][]api.Seq) {
+	last := api.Seq(0)
+	for _, s := range w.sends {
+		if s.from != g || s.alone || len(times[s.id]) == 0 {
+			continue
+		}
+		if seq := times[s.id][0]; seq <= last {
+			w.t.Fatalf("%s of %s is number %d, after %d", s.id, g.connected.Name, seq, last)
+		} else {
+			last = seq
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package notification
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,8 +20,10 @@ import (
 // holds what each connection heard against what a witness heard who reads
 // everything at once.
 func TestRoomModel(t *testing.T) {
+	bounds := rapid.SampledFrom([]int64{0, 0, 8 << 10, 64 << 10})
 	rapid.Check(t, func(rt *rapid.T) {
-		playRoom(t, rt, func(w *world) {
+		l := provider.Limits{ProcessQueue: bounds.Draw(rt, "process queue"), TotalQueue: bounds.Draw(rt, "total queue")}
+		playRoom(t, rt, l, func(w *world) {
 			actions := w.actions()
 			actions[""] = w.checkBounds
 			rt.Repeat(actions)
@@ -38,6 +41,8 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		"send  ":  w.send,
 		"burst":   w.burst,
 		"post":    w.post,
+		"row":     w.row,
+		"row ":    w.row,
 		"send to": w.sendTo,
 		"rename":  w.rename,
 		"take":    w.take,
@@ -50,11 +55,11 @@ func (w *world) actions() map[string]func(*rapid.T) {
 }
 
 // playRoom plays in a new world, of which it returns what is left.
-func playRoom(t *testing.T, rt *rapid.T, play func(*world)) (w *world) {
+func playRoom(t *testing.T, rt *rapid.T, l provider.Limits, play func(*world)) (w *world) {
 	var failure any // is the property's, and passes through the bubble
 	synctest.Test(t, func(*testing.T) {
 		defer func() { failure = recover() }()
-		w = newWorld(rt)
+		w = newWorld(rt, l)
 		defer w.end()
 		play(w)
 		w.checkAll()
@@ -78,6 +83,7 @@ type world struct {
 	guests    []*guest          // all there ever were, without the witnesses
 	processes []*process
 	sends     []*trial
+	limits    provider.Limits
 	skip      func(t *rapid.T, why string) // leaves an action that is not possible now
 }
 
@@ -100,9 +106,9 @@ type trial struct {
 	unknown bool // the guest is gone and will never know
 }
 
-func newWorld(t *rapid.T) *world {
+func newWorld(t *rapid.T, l provider.Limits) *world {
 	w := &world{
-		house: openHouse(t, provider.Limits{}, modelOptions), t: t, witness: map[string]*guest{},
+		house: openHouse(t, l, modelOptions), t: t, witness: map[string]*guest{}, limits: l,
 		skip: func(t *rapid.T, why string) { t.Skip(why) },
 	}
 	for _, room := range []string{"r", "s"} {
@@ -179,12 +185,19 @@ func (w *world) connect(t *rapid.T) {
 	}
 	p := w.processes[w.place(t)]
 	s, err := p.tryConnect(p.open(1), o)
-	if err != nil {
-		expectError(t, err, api.ErrNameTaken)
-	} else {
+	switch {
+	case err == nil:
 		w.guests = append(w.guests, &guest{seat: s, options: o})
+	case !w.tooMuch(err):
+		expectError(t, err, api.ErrNameTaken)
 	}
 	w.observe()
+}
+
+// tooMuch reports whether a call failed because those of its process that wait hold
+// all that they may.
+func (w *world) tooMuch(err error) bool {
+	return w.limits.ProcessQueue > 0 && errors.Is(err, api.ErrFull)
 }
 
 func (w *world) drawName(t *rapid.T) string {
@@ -220,9 +233,11 @@ func (w *world) place(t *rapid.T) int {
 }
 
 // payload returns a new id, and a message of random size that begins with it.
-func (w *world) payload(t *rapid.T) (id, text string) {
+func (w *world) payload(t *rapid.T) (id, text string) { return w.payloadUpTo(t, modelMessage) }
+
+func (w *world) payloadUpTo(t *rapid.T, most int) (id, text string) {
 	id = strconv.Itoa(len(w.sends)) + "."
-	return id, id + strings.Repeat(" ", rapid.IntRange(0, modelMessage).Draw(t, "size"))
+	return id, id + strings.Repeat(" ", rapid.IntRange(0, most).Draw(t, "size"))
 }
 
 func (w *world) start(t *rapid.T, g *guest, timeout time.Duration) {
@@ -251,6 +266,56 @@ func (w *world) post(t *rapid.T) {
 	w.observe()
 }
 
+// row posts several times in one batch, in which other entries of the process may
+// be between.
+func (w *world) row(t *rapid.T) {
+	g := w.sender(t)
+	most := rapid.SampledFrom([]int{0, 20, 400, modelMessage}).Draw(t, "largest")
+	var batch []wire.ClientEntry
+	for range rapid.IntRange(2, 20).Draw(t, "posts") {
+		if !g.maySend() {
+			break
+		}
+		id, text := w.payloadUpTo(t, most)
+		w.sends = append(w.sends, &trial{from: g, id: id})
+		batch = append(batch, g.posting(text))
+		batch = append(batch, w.between(t, g)...)
+	}
+	g.write(batch...)
+	w.observe()
+}
+
+// between returns what comes between two posts of g: mostly nothing.
+func (w *world) between(t *rapid.T, g *guest) []wire.ClientEntry {
+	var near []*guest
+	for _, other := range w.guests {
+		if other.process == g.process && !other.over {
+			near = append(near, other)
+		}
+	}
+	other := near[rapid.IntRange(0, 7*len(near)).Draw(t, "near")%len(near)]
+	switch kind := rapid.IntRange(0, 15).Draw(t, "between"); {
+	case kind == 1 && other.maySend():
+		id, text := w.payloadUpTo(t, 100)
+		w.sends = append(w.sends, &trial{from: other, id: id})
+		return []wire.ClientEntry{other.posting(text)}
+	case kind == 2 && other.maySend():
+		id, text := w.payloadUpTo(t, 100)
+		call := other.posting(text)
+		other.calls++
+		call.Call = other.calls
+		w.sends = append(w.sends, &trial{from: other, id: id, call: call.Call})
+		return []wire.ClientEntry{call}
+	case kind == 3 && len(other.untaken) > 0:
+		return []wire.ClientEntry{other.taking(1)}
+	case kind == 4:
+		return []wire.ClientEntry{{Kind: wire.Flush, Handle: other.handle}}
+	case kind == 5:
+		return []wire.ClientEntry{{Kind: wire.Cancel, Call: 1 << 30}} // of no call
+	}
+	return nil
+}
+
 func (w *world) sendTo(t *rapid.T) {
 	g := w.sender(t)
 	to := w.some(t).connected.Name
@@ -267,6 +332,7 @@ func (w *world) rename(t *rapid.T) {
 	}
 	_, err := g.invoke(api.MethodRename, wire.EncodeRename(name))
 	switch {
+	case w.tooMuch(err):
 	case err == nil:
 		g.connected.Name = name
 	case name == "":

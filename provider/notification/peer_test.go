@@ -147,7 +147,7 @@ func (p *process) hear(e *wire.ProviderEntry) {
 	case wire.Reply:
 		p.replies[e.Call] = *e
 		if e.Handle != 0 {
-			p.seats[e.Handle] = &seat{process: p, handle: e.Handle, credit: int64(e.ReceiveWindow), sendCredit: int64(e.SendWindow)}
+			p.seats[e.Handle] = &seat{process: p, handle: e.Handle, credit: int64(e.ReceiveWindow), sendCredit: int64(e.SendWindow), sendWindow: int64(e.SendWindow)}
 		}
 	case wire.Farewell:
 		if e.Reason == api.ReasonLimit {
@@ -158,7 +158,14 @@ func (p *process) hear(e *wire.ProviderEntry) {
 	case wire.Notification:
 		for _, h := range e.Handles {
 			if s := p.seats[h]; s != nil {
-				s.hear(e.Body)
+				for bodies := e.Bodies; len(bodies) > 0; {
+					body, ok := bodies.Next()
+					if !ok {
+						p.t.Errorf("malformed bodies")
+						break
+					}
+					s.hear(body)
+				}
 			} else {
 				p.t.Errorf("an event for handle %d, which nobody knows", h)
 			}
@@ -265,6 +272,7 @@ type seat struct {
 	connected wire.Connected
 
 	sendCredit int64 // that is left for calls on it; the provider ends who uses more
+	sendWindow int64
 
 	credit  int64        // that the provider has left
 	untaken []int        // charges of what was received, but not taken
@@ -277,7 +285,7 @@ type seat struct {
 
 func (s *seat) hear(body []byte) {
 	var e wire.Event
-	if err := wire.DecodeEvent(body, &e, ""); err != nil {
+	if err := wire.DecodeEvent(body, &e); err != nil {
 		s.t.Errorf("an event for handle %d: %v", s.handle, err)
 	}
 	if s.credit <= 0 {
@@ -294,14 +302,21 @@ func (s *seat) hear(body []byte) {
 // take gives back credit for the oldest n events that were received.
 func (s *seat) take(n int) {
 	synctest.Wait()
+	s.write(s.taking(n))
+	synctest.Wait()
+}
+
+// taking returns the entry that does it.
+func (s *seat) taking(n int) wire.ClientEntry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	sum := 0
 	for _, charge := range s.untaken[:n] {
 		sum += charge
 	}
 	s.untaken = s.untaken[n:]
 	s.credit += int64(sum)
-	s.write(wire.ClientEntry{Kind: wire.GrantCredit, Handle: s.handle, Bytes: uint32(sum)})
-	synctest.Wait()
+	return wire.ClientEntry{Kind: wire.GrantCredit, Handle: s.handle, Bytes: uint32(sum)}
 }
 
 // takeAll takes until nothing more comes.
@@ -359,10 +374,19 @@ func (s *seat) send(payload string) (api.Receipt, error) {
 // start sends, and returns the call.
 func (s *seat) start(payload string) uint32 { return s.begin(api.MethodSend, []byte(payload), 0) }
 
-// post sends without a reply.
-func (s *seat) post(payload string) {
+// post sends each payload without a reply, all in one batch.
+func (s *seat) post(payloads ...string) {
+	var row []wire.ClientEntry
+	for _, payload := range payloads {
+		row = append(row, s.posting(payload))
+	}
+	s.write(row...)
+}
+
+// posting returns the entry of a post.
+func (s *seat) posting(payload string) wire.ClientEntry {
 	s.spend(len(payload))
-	s.write(wire.ClientEntry{Kind: wire.Invoke, Session: s.session, Handle: s.handle, Method: api.MethodSend, Args: []byte(payload)})
+	return wire.ClientEntry{Kind: wire.Invoke, Session: s.session, Handle: s.handle, Method: api.MethodSend, Args: []byte(payload)}
 }
 
 func (s *seat) sendTo(name, payload string) (api.Receipt, error) {

@@ -13,9 +13,17 @@ import (
 type basin struct {
 	members []*vessel
 	of      map[*connection]*vessel
-	log     []string      // what became of the sends, in order
-	ended   map[*send]int // how often each did
-	race    func(*vessel) // called before a connection becomes watched
+	left    map[*send]*posts
+	log     []string       // what became of the messages, in order
+	ended   map[string]int // how often each did, by label
+	race    func(*vessel)  // called before a connection becomes watched
+	pace    int            // how many of a send are carried out in one step at most; 0: all that fit
+}
+
+// posts is what of a send has not ended: messages numbered from number on.
+type posts struct {
+	number   int
+	payloads [][]byte
 }
 
 // testReserve is what only presence may fill.
@@ -25,13 +33,15 @@ const testReserve = 1000
 type vessel struct {
 	conn    *connection
 	limit   int
-	held    []int // sizes of what is queued
-	got     []*send
+	held    []int    // sizes of what is queued
+	got     []string // labels
 	taken   uint64
 	watched bool
 }
 
-func newBasin() *basin { return &basin{of: map[*connection]*vessel{}, ended: map[*send]int{}} }
+func newBasin() *basin {
+	return &basin{of: map[*connection]*vessel{}, left: map[*send]*posts{}, ended: map[string]int{}}
+}
 
 func (b *basin) add(name string, limit int, o api.Connect) *vessel {
 	v := &vessel{conn: &connection{name: name, options: o}, limit: limit}
@@ -110,24 +120,61 @@ func (b *basin) watch(c *connection, on bool) {
 
 func (b *basin) taken(c *connection) uint64 { return b.of[c].taken }
 
-func (b *basin) admit(s *send) {
-	b.log = append(b.log, "admit "+s.to+" "+label(s))
-	b.ended[s]++
-	for _, v := range b.members {
-		if v.hears(s) {
-			v.push(len(s.payload))
-			v.got = append(v.got, s)
+func (b *basin) admit(s *send) (all bool) {
+	for n := 1; ; n++ {
+		label := b.next(s)
+		b.log = append(b.log, "admit "+s.to+" "+label)
+		for _, v := range b.members {
+			if v.hears(s) {
+				v.push(len(s.payload))
+				v.got = append(v.got, label)
+			}
+		}
+		if b.end(s) {
+			return true
+		}
+		if n == b.pace || !b.fits(s) {
+			return false
 		}
 	}
 }
 
 func (b *basin) refuse(s *send, err error) {
-	b.log = append(b.log, fmt.Sprintf("refuse %s: %v", label(s), err))
-	b.ended[s]++
+	for all := false; !all; all = b.end(s) {
+		b.log = append(b.log, fmt.Sprintf("refuse %s: %v", b.next(s), err))
+	}
 }
 
-// label names a send: its number is in its time.
-func label(s *send) string { return fmt.Sprintf("%s/%d", s.from.name, s.seq) }
+// drop ends what is left of s, which was withdrawn.
+func (b *basin) drop(s *send) {
+	for !b.end(s) {
+	}
+}
+
+// next names the next message of s.
+func (b *basin) next(s *send) string { return fmt.Sprintf("%s/%d", s.from.name, b.left[s].number) }
+
+// end ends the next message of s, and reports whether it was the last.
+func (b *basin) end(s *send) (last bool) {
+	b.ended[b.next(s)]++
+	left := b.left[s]
+	left.number++
+	if left.payloads = left.payloads[1:]; len(left.payloads) > 0 {
+		s.payload = left.payloads[0]
+	}
+	return len(left.payloads) == 0
+}
+
+// make returns a send of messages of so many bytes, numbered from number on.
+func (b *basin) make(from *vessel, to string, number int, sizes ...int) *send {
+	left := &posts{number: number}
+	for _, size := range sizes {
+		left.payloads = append(left.payloads, make([]byte, size))
+	}
+	s := &send{from: from.conn, payload: left.payloads[0], alone: to != "", to: to}
+	b.left[s] = left
+	return s
+}
 
 // pool is a room for tests of admission: the machine itself and its queues, and a
 // clock.
@@ -136,6 +183,7 @@ type pool struct {
 	admission
 	now   time.Time
 	sends []*send
+	count int // of messages
 }
 
 func newPool() *pool {
@@ -144,8 +192,12 @@ func newPool() *pool {
 	return p
 }
 
-func (p *pool) send(from *vessel, size int, to string) *send {
-	s := &send{from: from.conn, payload: make([]byte, size), alone: to != "", to: to, seq: api.Seq(len(p.sends) + 1)}
+func (p *pool) send(from *vessel, size int, to string) *send { return p.sendRow(from, to, size) }
+
+// sendRow submits messages of these sizes as one send.
+func (p *pool) sendRow(from *vessel, to string, sizes ...int) *send {
+	s := p.make(from, to, p.count+1, sizes...)
+	p.count += len(sizes)
 	p.sends = append(p.sends, s)
 	p.submit(s, p.now)
 	return s

@@ -32,7 +32,7 @@ func (r *room) announce(e *wire.Event, about *connection) {
 		except = about.resource
 	}
 	var full []*connection
-	for resource := range r.watchers.Full(n, except) {
+	for resource := range r.watchers.Full(len(n.Body), true, except) {
 		full = append(full, resource.Owner().(*connection))
 	}
 	for _, c := range full {

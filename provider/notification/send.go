@@ -3,25 +3,19 @@ package notification
 import (
 	"container/list"
 	"fmt"
-	"time"
 
 	"crier.local/api"
 	"crier.local/api/wire"
 	"crier.local/provider"
 )
 
-// send is a message on its way into a room.
+// send is a message on its way into a room, or several in a row.
 type send struct {
 	from    *connection
-	alone   bool   // it is for one connection
-	to      string // whose name this is
-	payload []byte
+	alone   bool           // it is for one connection
+	to      string         // whose name this is
+	payload []byte         // of the next of them
 	call    *provider.Call // to be answered
-
-	// The message as it is if it is the next event, seq, and admitted at time.
-	n    *provider.Notification
-	seq  api.Seq
-	time time.Time
 
 	parked *list.Element // in admission; nil: it does not wait
 }
@@ -39,9 +33,34 @@ func (s *Service) send(call *provider.Call) {
 	r := c.room
 	r.lock()
 	defer r.unlock()
-	if s := r.submit(send{from: c, payload: call.Args, call: call}); s != nil {
-		s.call = call.Park(func(cause error) { r.cancel(s, cause) })
-		s.payload = s.call.Args
+	r.submitAll(send{from: c, payload: call.Args, call: call})
+}
+
+// HandlePosts carries out sends in a row.
+func (s *Service) HandlePosts(call *provider.Call) bool {
+	c, err := connectionOf(call)
+	if err != nil || call.Method != api.MethodSend || c.options.Echo {
+		return false
+	}
+	for _, payload := range call.Posts() {
+		if len(payload) > s.options.MaxMessage {
+			return false
+		}
+	}
+	r := c.room
+	r.lock()
+	defer r.unlock()
+	r.submitAll(send{from: c, payload: call.Args, call: call})
+	return true
+}
+
+// submitAll answers s, or parks it.
+func (r *room) submitAll(s send) {
+	if s := r.submit(s); s != nil {
+		s.call = s.call.Park(func(cause error) { r.cancel(s, cause) })
+		if !s.alone { // whose payload is a copy
+			s.payload = s.call.Args
+		}
 	}
 }
 
@@ -68,9 +87,7 @@ func (s *Service) sendTo(call *provider.Call) {
 	r := c.room
 	r.lock()
 	defer r.unlock()
-	if s := r.submit(send{from: c, alone: true, to: name, payload: payload, call: call}); s != nil {
-		s.call = call.Park(func(cause error) { r.cancel(s, cause) })
-	}
+	r.submitAll(send{from: c, alone: true, to: name, payload: payload, call: call})
 }
 
 // submit answers s, or returns it to be parked.
@@ -109,12 +126,12 @@ func (r *room) cancel(s *send, cause error) {
 // What follows is what admission asks of the room.
 
 func (r *room) fits(s *send) bool {
-	r.stamp(s)
+	size := r.size(s)
 	if s.alone {
 		to := r.target(s)
-		return to == nil || to.canTake(s.n)
+		return to == nil || to.canTake(size)
 	}
-	return r.receivers.Fits(s.n, s.from.resource)
+	return r.receivers.Fits(size, s.from.resource)
 }
 
 func (r *room) full(s *send, yield func(*connection)) {
@@ -124,52 +141,94 @@ func (r *room) full(s *send, yield func(*connection)) {
 		}
 		return
 	}
-	for resource := range r.receivers.Full(s.n, s.from.resource) {
+	for resource := range r.receivers.Full(r.size(s), false, s.from.resource) {
 		yield(resource.Owner().(*connection))
 	}
 }
 
 func (r *room) blocks(s *send, c *connection) bool {
-	return c != s.from && (!s.alone || c == r.target(s)) && !c.canTake(s.n)
+	return c != s.from && (!s.alone || c == r.target(s)) && !c.canTake(r.size(s))
 }
 
 func (r *room) echoFits(s *send) bool {
 	if !s.from.receives() || (s.alone && r.target(s) != s.from) || (!s.alone && !s.from.options.Echo) {
 		return true
 	}
-	r.stamp(s)
-	return s.from.canTake(s.n)
+	return s.from.canTake(r.size(s))
 }
 
 func (r *room) watch(c *connection, on bool) { c.resource.Watch(on) }
 
 func (r *room) taken(c *connection) uint64 { return c.resource.Taken() }
 
-func (r *room) admit(s *send) {
-	r.stamp(s)
-	r.seq = s.seq
+func (r *room) admit(s *send) (all bool) {
+	if posts := s.call.Posts(); len(posts) > 1 {
+		n := r.admitSeries(s, posts)
+		if n < len(posts) {
+			s.call.Done(n)
+			s.payload = s.call.Args
+			return false
+		}
+		s.call.Reply(provider.Result{}, nil)
+		return true
+	}
+	head := r.head(s)
+	r.seq = head.Seq
+	body := make([]byte, 0, wire.SizeMessage(&head, len(s.payload)))
+	n := &provider.Notification{Body: wire.AppendMessage(body, &head, s.payload), Tag: tagOf(r.seq, tagMessage)}
 	receivers := 0
 	switch to := r.target(s); {
 	case to != nil:
-		receivers = to.queue(s.n)
+		receivers = to.queue(n)
 	case !s.alone:
-		var except *provider.Resource
-		if !s.from.options.Echo {
-			except = s.from.resource
-		}
-		receivers = r.receivers.Append(s.n, except)
+		receivers = r.receivers.Append(n, except(s))
 	}
 	var result provider.Result
 	if !s.call.Posted() {
-		result.Body = wire.EncodeReceipt(api.Receipt{Seq: s.seq, Receivers: receivers})
+		result.Body = wire.EncodeReceipt(api.Receipt{Seq: r.seq, Receivers: receivers})
 	}
 	s.call.Reply(result, nil)
+	return true
+}
+
+// admitSeries admits as many of the payloads as fit, of which one does, and
+// returns how many that is.
+func (r *room) admitSeries(s *send, payloads [][]byte) int {
+	head := r.head(s)
+	room := r.receivers.Room(except(s))
+	count, size := 0, 0
+	for _, payload := range payloads {
+		n := wire.SizeMessage(&head, len(payload))
+		room -= int64(api.Charge(n))
+		if count > 0 && (room < 0 || size+n > provider.MaxSeries) {
+			break
+		}
+		count, size = count+1, size+n
+		head.Seq++
+	}
+	series := provider.NewSeries(count, size)
+	for _, payload := range payloads[:count] {
+		r.seq++
+		head.Seq = r.seq
+		wire.AppendMessage(series.Add(wire.SizeMessage(&head, len(payload)), tagOf(r.seq, tagMessage)), &head, payload)
+	}
+	r.receivers.AppendSeries(series, except(s))
+	return count
+}
+
+// except returns who does not get s.
+func except(s *send) *provider.Resource {
+	if s.from.options.Echo {
+		return nil
+	}
+	return s.from.resource
 }
 
 func (r *room) refuse(s *send, err error) { s.call.Reply(provider.Result{}, err) }
 
-// canTake reports whether c is nobody to wait for before n is queued.
-func (c *connection) canTake(n *provider.Notification) bool { return c.lossy() || c.resource.Fits(n) }
+// canTake reports whether c is nobody to wait for before a body of so many bytes
+// is queued.
+func (c *connection) canTake(body int) bool { return c.lossy() || c.resource.Fits(body) }
 
 // target returns the one connection that s is for; nil if it is for all, or if
 // there is none that receives.
@@ -183,18 +242,20 @@ func (r *room) target(s *send) *connection {
 	return nil
 }
 
-// stamp makes s the room's next event as of now.
-func (r *room) stamp(s *send) {
-	if s.n != nil && s.seq == r.seq+1 && s.time.Equal(r.now) {
-		return
-	}
-	s.seq, s.time = r.seq+1, r.now
-	head := wire.MessageHead{Seq: s.seq, Time: s.time, From: s.from.name, UID: s.from.uid}
+// head returns what s is to be if it is the room's next event.
+func (r *room) head(s *send) wire.MessageHead {
+	head := wire.MessageHead{Seq: r.seq + 1, Time: r.now, From: s.from.name, UID: s.from.uid}
 	if s.alone {
 		head.To = s.to
 		if to := r.target(s); to != nil {
 			head.To = to.name
 		}
 	}
-	s.n = &provider.Notification{Body: wire.EncodeMessage(&head, s.payload), Tag: tagOf(s.seq, tagMessage)}
+	return head
+}
+
+// size returns how many bytes s takes if it is the room's next event.
+func (r *room) size(s *send) int {
+	head := r.head(s)
+	return wire.SizeMessage(&head, len(s.payload))
 }
