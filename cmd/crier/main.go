@@ -73,6 +73,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.AddCommand(
 		p.demoCommand(), p.serveCommand(), p.joinCommand(), p.sendCommand(), p.listenCommand(),
 		p.whoCommand(), p.providersCommand(), p.pingCommand(), p.versionCommand(), p.pluginCommand(), p.actorCommand(), p.soakCommand(),
+		p.benchCommand(), p.benchClientCommand(),
 	)
 	describeEnvironment(root)
 	root.SetHelpFunc(p.help)
