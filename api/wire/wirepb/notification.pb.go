@@ -31,7 +31,7 @@ type ConnectArgs struct {
 	Overflow      uint32                 `protobuf:"varint,4,opt,name=overflow,proto3" json:"overflow,omitempty"` // 0 wait, 1 gap
 	Echo          bool                   `protobuf:"varint,5,opt,name=echo,proto3" json:"echo,omitempty"`
 	Presence      bool                   `protobuf:"varint,6,opt,name=presence,proto3" json:"presence,omitempty"`
-	Window        uint32                 `protobuf:"varint,7,opt,name=window,proto3" json:"window,omitempty"` // receive window in bytes, 0 for the default
+	Window        uint32                 `protobuf:"varint,7,opt,name=window,proto3" json:"window,omitempty"` // both windows, in bytes; 0 for the default
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
