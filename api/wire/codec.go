@@ -71,15 +71,22 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	}
 	data, tail, sent := b.Data, b.Tail, b.Sent
 	b.Data, b.Tail, b.Sent = nil, nil, nil
-	parts := mem.BufferSlice{mem.NewBuffer(&data, batchPool{})}
-	switch {
-	case len(tail) == 0:
-	case sent == nil:
-		parts = append(parts, mem.SliceBuffer(tail))
-	default:
-		parts = append(parts, mem.NewBuffer(&tail, teller{sent}))
+	if len(tail) == 0 {
+		return mem.BufferSlice{pooled(data, batchPool{})}, nil
 	}
-	return parts, nil
+	if sent == nil {
+		return mem.BufferSlice{pooled(data, batchPool{}), mem.SliceBuffer(tail)}, nil
+	}
+	return mem.BufferSlice{pooled(data, batchPool{}), pooled(tail, teller{sent})}, nil
+}
+
+// pooled is mem.NewBuffer, but that a small buffer costs no pointer to it.
+func pooled(b []byte, pool mem.BufferPool) mem.Buffer {
+	if mem.IsBelowBufferPoolingThreshold(cap(b)) {
+		return mem.SliceBuffer(b)
+	}
+	large := b
+	return mem.NewBuffer(&large, pool)
 }
 
 // teller is a pool that only tells when it gets something back. The buffer must

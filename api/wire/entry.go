@@ -380,8 +380,8 @@ func readNotification(b []byte, e *ProviderEntry) bool {
 		return false
 	}
 	e.Bodies = b
-	for ok := true; len(b) > 0; {
-		if _, ok = (*Bodies)(&b).Next(); !ok {
+	for rest := e.Bodies; len(rest) > 0; {
+		if _, ok := rest.Next(); !ok {
 			return false
 		}
 	}

@@ -100,3 +100,31 @@ func TestSentIsToldByAPipe(t *testing.T) {
 		t.Errorf("received %q, lent %v, %v", b.Data, b.Loan, err)
 	}
 }
+
+// A pipe lends what is worth it, as a socket does, to those who ask.
+func TestPipeLends(t *testing.T) {
+	client, provider, done := wire.Pipe(t.Context())
+	defer done()
+	for _, n := range []int{100, 8<<10 - 1, 8 << 10, wire.BatchSize, 1 << 20} {
+		for _, borrow := range []bool{false, true} {
+			want := bytes.Repeat([]byte{'x'}, n)
+			if err := provider.Send(&wire.Batch{Data: append(wire.GetBuffer(), want...)}); err != nil {
+				t.Fatal(err)
+			}
+			b := wire.Batch{Borrow: borrow, Loan: &wire.Loan{}}
+			if err := client.Recv(&b); err != nil {
+				t.Fatal(err)
+			}
+			if b.Loan != nil && (!borrow || n < 8<<10) {
+				t.Errorf("%d bytes are lent", n)
+			}
+			for range 2 {
+				if !bytes.Equal(b.Data, want) {
+					t.Fatalf("of %d bytes there are %d, or others", n, len(b.Data))
+				}
+				scribble(t) // it is nobody else's
+			}
+			b.Loan.Repay()
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"sync"
@@ -66,22 +67,41 @@ func (p *pipe) Send(b *Batch) error {
 }
 
 func (p *pipe) Recv(b *Batch) error {
+	data, err := p.next()
+	if err != nil {
+		return err
+	}
+	b.Data, b.Loan = data, nil
+	switch {
+	case !b.Borrow:
+	case len(data) >= minLent:
+		b.Loan = &Loan{data: data}
+		b.Loan.Share()
+	default:
+		b.Data = bytes.Clone(data)
+		batchPool{}.Put(&data)
+	}
+	return nil
+}
+
+// next returns the next batch.
+func (p *pipe) next() ([]byte, error) {
 	select {
-	case b.Data = <-p.in:
-		return nil
+	case data := <-p.in:
+		return data, nil
 	default:
 	}
 	select {
-	case b.Data = <-p.in:
-		return nil
+	case data := <-p.in:
+		return data, nil
 	case <-p.self:
-		return io.ErrClosedPipe
+		return nil, io.ErrClosedPipe
 	case <-p.other:
 	}
 	select { // what was sent before the end still counts
-	case b.Data = <-p.in:
-		return nil
+	case data := <-p.in:
+		return data, nil
 	default:
-		return io.EOF
+		return nil, io.EOF
 	}
 }
