@@ -2,33 +2,36 @@ package client
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
+
+	"google.golang.org/grpc/mem"
 
 	"crier.local/api"
 	"crier.local/api/wire"
 )
 
-// serveBench plays a provider that returns all credit at half a window, answers
-// flushes, and sends another batch of notifications for as long as there is
-// credit. What it sends is encoded beforehand.
-func (p *peer) serveBench(batch []byte, cost int) {
-	var posts, args, left int
-	left = windows
-	for {
-		var b wire.Batch
-		for batch != nil && left > 0 {
-			left -= cost
-			if p.stream.Send(&wire.Batch{Data: append(wire.GetBuffer(), batch...)}) != nil {
-				return
-			}
-		}
-		if p.stream.Recv(&b) != nil {
-			return
-		}
+// everySize benchmarks payloads of each size, in bytes.
+func everySize(b *testing.B, bench func(b *testing.B, payload []byte)) {
+	for _, size := range []int{16, 128, 1024} {
+		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
+			b.ReportAllocs()
+			bench(b, make([]byte, size))
+		})
+	}
+}
+
+// serveBench plays a provider that returns all credit at half a window and answers
+// flushes.
+func (p *peer) serveBench() {
+	var posts, args int
+	var e wire.ClientEntry
+	var b wire.Batch
+	for p.stream.Recv(&b) == nil {
 		flush := false
 		for r := wire.NewReader(b.Data); ; {
-			var e wire.ClientEntry
 			if more, _ := r.NextClient(&e); !more {
 				break
 			}
@@ -36,14 +39,13 @@ func (p *peer) serveBench(batch []byte, cost int) {
 			case wire.Invoke:
 				posts++
 				args += api.Charge(len(e.Args))
-			case wire.GrantCredit:
-				left += int(e.Bytes)
 			case wire.CloseSession:
 				p.send(wire.ProviderEntry{Kind: wire.Reply, Call: e.Call})
 			case wire.Flush:
 				flush = true
 			}
 		}
+		written(b.Data)
 		if args > windows/2 || flush {
 			p.send(wire.ProviderEntry{Kind: wire.Posted, Handle: 3, Ended: uint32(posts), Bytes: uint32(args)})
 			posts, args = 0, 0
@@ -51,70 +53,93 @@ func (p *peer) serveBench(batch []byte, cost int) {
 	}
 }
 
+// written gives a batch's memory back, as gRPC does once a batch is written.
+func written(data []byte) {
+	if parts, err := wire.Codec().Marshal(&wire.Batch{Data: data}); err == nil {
+		parts.Free()
+	}
+}
+
+// BenchmarkPost is posts to a provider that takes them. An operation is one.
 func BenchmarkPost(b *testing.B) {
-	c, p := newDoor(b).dial(Options{})
-	r := p.make(openSession(b, c, p), 3, windows, windows)
-	go p.serveBench(nil, 0)
-	args := make([]byte, 128)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	b.SetBytes(128)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := r.Post(ctx, 1, args); err != nil {
-			b.Fatal(err)
+	everySize(b, func(b *testing.B, payload []byte) {
+		c, p := newDoor(b).dial(Options{})
+		r := p.make(openSession(b, c, p), 3, windows, windows)
+		go p.serveBench()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		b.SetBytes(int64(len(payload)))
+		for b.Loop() {
+			if err := r.Post(ctx, 1, payload); err != nil {
+				b.Fatal(err)
+			}
 		}
-	}
-	if flushed, err := r.Flush(ctx); err != nil || flushed.Ended < b.N {
-		b.Errorf("flushed %+v, %v", flushed, err)
-	}
-	b.StopTimer()
-	c.Close()
+		if flushed, err := r.Flush(ctx); err != nil || flushed.Ended < b.N {
+			b.Errorf("flushed %+v, %v", flushed, err)
+		}
+		b.StopTimer()
+		c.Close()
+	})
 }
 
-func BenchmarkReceive(b *testing.B) {
-	c, p := newDoor(b).dial(Options{})
-	r := p.make(openSession(b, c, p), 3, windows, windows)
-	var batch []byte
-	for range 400 {
-		batch = wire.AppendProvider(batch, notification([]api.Handle{3}, make([]byte, 128)))
-	}
-	go p.serveBench(batch, 400*api.Charge(128))
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	b.SetBytes(128)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := r.Receive(ctx); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.StopTimer()
-	p.end()
-	c.Close()
-}
-
-// BenchmarkTakeIn is the reader's part alone: a batch of 400 notifications.
+// BenchmarkTakeIn is a batch of notifications, as gRPC hands it over, that the
+// reader takes in and a receiver takes out: all in one entry, or each in its own.
 func BenchmarkTakeIn(b *testing.B) {
-	l := newLink(context.Background(), api.Endpoint{})
-	s := &Session{link: l, resources: map[api.Handle]*Resource{}}
-	r := newResource(s, &wire.ProviderEntry{Handle: 3, ReceiveWindow: windows})
-	l.resources[3] = r
-	var batch []byte
-	for range 400 {
-		batch = wire.AppendProvider(batch, notification([]api.Handle{3}, make([]byte, 128)))
+	for _, name := range []string{"series", "singles"} {
+		b.Run(name, func(b *testing.B) {
+			everySize(b, func(b *testing.B, payload []byte) {
+				batch, n := notifications(payload, name == "series")
+				benchmarkTakeIn(b, batch, n)
+				b.SetBytes(int64(n * len(payload)))
+				b.ReportMetric(float64(n), "messages/op")
+			})
+		})
 	}
-	b.ReportAllocs()
+}
+
+// notifications returns a batch of about as many as fit.
+func notifications(payload []byte, inRow bool) (batch []byte, n int) {
+	n = wire.BatchSize / (len(payload) + 16)
+	if inRow {
+		bodies := slices.Repeat([][]byte{payload}, n)
+		return wire.AppendProvider(nil, notification([]api.Handle{3}, bodies...)), n
+	}
+	for range n {
+		batch = wire.AppendProvider(batch, notification([]api.Handle{3}, payload))
+	}
+	return batch, n
+}
+
+func benchmarkTakeIn(b *testing.B, batch []byte, n int) {
+	ctx, codec := context.Background(), wire.Codec()
+	l := newLink(ctx, api.Endpoint{})
+	r := newResource(&Session{link: l, resources: map[api.Handle]*Resource{}},
+		&wire.ProviderEntry{Handle: 3, ReceiveWindow: windows})
+	l.resources[3] = r
+	came := mem.BufferSlice{mem.SliceBuffer(batch)}
+	var granted [][]byte
 	for b.Loop() {
-		l.reader.rest = wire.NewReader(batch)
+		in := wire.Batch{Borrow: true}
+		if err := codec.Unmarshal(came, &in); err != nil {
+			b.Fatal(err)
+		}
+		l.reader.rest, l.reader.loan = wire.NewReader(in.Data), in.Loan
 		if err := l.reader.batch(); err != nil {
 			b.Fatal(err)
 		}
-		r.in.pending = r.in.pending[:0]
+		for range n {
+			if _, _, err := r.Borrow(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+		granted = l.out.take(granted[:0])
+		for _, data := range granted {
+			written(data)
+		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/400, "ns/notification")
 }
 
+// BenchmarkInvoke is a call and its answer, with many under way.
 func BenchmarkInvoke(b *testing.B) {
 	c, p := newDoor(b).dial(Options{})
 	s := openSession(b, c, p)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/mem"
 
@@ -111,9 +112,9 @@ func expectAll(t *testing.T, r *Resource, end error, want ...string) {
 // then, and so do results and last words; what Borrow lends stays until the next.
 func TestLentIsNotKept(t *testing.T) {
 	for name, receive := range map[string]func(*Resource) ([]byte, error){
-		"receive": func(r *Resource) ([]byte, error) { return r.Receive(context.Background()) },
+		"receive": func(r *Resource) ([]byte, error) { return r.Receive(within(t, time.Minute)) },
 		"borrow": func(r *Resource) ([]byte, error) {
-			body, lent, err := r.Borrow(context.Background())
+			body, lent, err := r.Borrow(within(t, time.Minute))
 			if lent {
 				scribble(t)
 				body = bytes.Clone(body)
@@ -182,7 +183,7 @@ func TestLentToTheSlow(t *testing.T) {
 		scribble(t)
 	}
 	for i, body := range want {
-		got, _, err := slow.Borrow(context.Background())
+		got, _, err := slow.Borrow(within(t, time.Minute))
 		if err != nil || !bytes.Equal(got, body) {
 			t.Fatalf("notification %d is %.20q, %v; want %.20q", i, got, err, body)
 		}
@@ -193,7 +194,7 @@ func TestLentToTheSlow(t *testing.T) {
 func receiveLent(t *testing.T, r *Resource, n int) {
 	t.Helper()
 	for range n {
-		if _, _, err := r.Borrow(context.Background()); err != nil {
+		if _, _, err := r.Borrow(within(t, time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}

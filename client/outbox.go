@@ -80,13 +80,15 @@ func (o *outbox) drop() {
 // after io.EOF there may be a farewell to be read.
 func (l *link) write() {
 	var batches [][]byte
+	var b wire.Batch
 	for l.await() {
 		l.mu.Lock()
 		batches = l.out.take(batches[:0])
 		l.mu.Unlock()
 		for i, data := range batches {
 			batches[i] = nil
-			if err := l.stream.Send(&wire.Batch{Data: data}); err != nil {
+			b = wire.Batch{Data: data}
+			if err := l.stream.Send(&b); err != nil {
 				if !errors.Is(err, io.EOF) {
 					l.cancel(err)
 				}

@@ -29,11 +29,12 @@ type reader struct {
 // run reads until the stream ends, and returns why. The batch that brought the
 // welcome comes first.
 func (d *reader) run() error {
+	var batch wire.Batch
 	for {
 		if err := d.batch(); err != nil {
 			return err
 		}
-		batch := wire.Batch{Borrow: true}
+		batch = wire.Batch{Borrow: true}
 		if err := d.link.stream.Recv(&batch); err != nil {
 			return err
 		}
