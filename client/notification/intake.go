@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"crier.local/api"
 	"crier.local/api/wire"
@@ -15,7 +16,9 @@ type intake struct {
 	current *segment  // nil between two
 	epoch   api.Epoch // of the last segment
 	seen    api.Seq   // the highest number that is accounted for
-	from    string    // the last sender, whose name is likely to be the next one's
+	from    string    // the last sender, whose name is likely to be the next one's,
+	nanos   int64     // and when its message was admitted, which several in a row share
+	time    time.Time // nanos
 	larder  larder
 	event   wire.Event   // other than a message
 	members []api.Member // the first chunks of a list
@@ -74,13 +77,16 @@ func (in *intake) message(m *wire.Message, lent bool) api.Event {
 	if string(m.From) != in.from {
 		in.from = string(m.From)
 	}
+	if m.Nanos != in.nanos {
+		in.nanos, in.time = m.Nanos, m.Time()
+	}
 	in.seen = max(in.seen, m.Seq)
 	payload := m.Payload
 	if lent {
 		payload = in.larder.keep(payload)
 	}
 	return api.Event{
-		Kind: api.KindMessage, Seq: m.Seq, Time: m.Time(), From: in.from, UID: m.UID,
+		Kind: api.KindMessage, Seq: m.Seq, Time: in.time, From: in.from, UID: m.UID,
 		Payload: payload, To: string(m.To),
 	}
 }

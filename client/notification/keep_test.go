@@ -7,9 +7,10 @@ import (
 	"testing"
 
 	"crier.local/api"
+	service "crier.local/provider/notification"
 )
 
-// pattern of a publisher's n-th message: its size follows from its number, each
+// marked returns a publisher's n-th message: its size follows from its number, each
 // byte from both.
 func marked(publisher, n int) []byte {
 	size := 8 + n*37%300
@@ -34,6 +35,7 @@ func marked(publisher, n int) []byte {
 func TestPayloadsAreKept(t *testing.T) {
 	everywhere(t, func(t *testing.T, h *house) {
 		const publishers, each = 3, 2000
+		h.restart(api.NotificationSelector, service.Options{Queue: 128 << 10, Reserve: 16 << 10}) // so that senders wait too
 		var publishing, receiving sync.WaitGroup
 		shared := h.dial()
 		listeners := []*Connection{
