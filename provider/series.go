@@ -20,6 +20,7 @@ type Series struct {
 	bodies wire.Bodies
 	marks  []mark
 	holds  atomic.Int32
+	class  *sync.Pool // where it goes in the end; nil for nowhere
 }
 
 // mark is where a notification of a series ends.
@@ -32,14 +33,30 @@ type mark struct {
 // MaxSeries is how many bytes a series should have at most: as many as a batch.
 const MaxSeries = wire.BatchSize
 
-var retired = sync.Pool{New: func() any { return new(Series) }}
+// classes are the sizes of series that are used again. One that has less than half
+// of a class's size does not get it, since it is charged for what it has.
+var classes = [...]struct {
+	size int
+	pool *sync.Pool
+}{
+	{MaxSeries / 2, &sync.Pool{New: func() any { return new(Series) }}},
+	{MaxSeries + MaxSeries/4, &sync.Pool{New: func() any { return new(Series) }}},
+}
 
 // NewSeries returns an empty series with room for so many notifications, whose
 // bodies have so many bytes together.
 func NewSeries(notifications, bytes int) *Series {
-	s, size := &Series{}, bytes+notifications*wire.BodyOverhead
-	if size >= largeBody {
-		s, size = retired.Get().(*Series), max(size, MaxSeries+MaxSeries/4)
+	var s *Series
+	size := bytes + notifications*wire.BodyOverhead
+	for i := range classes {
+		if class := &classes[i]; size <= class.size && 2*size >= class.size {
+			s, size = class.pool.Get().(*Series), class.size
+			s.class = class.pool
+			break
+		}
+	}
+	if s == nil {
+		s = &Series{}
 	}
 	s.bodies = slices.Grow(s.bodies[:0], size)
 	s.marks = slices.Grow(s.marks[:0], notifications)
@@ -49,11 +66,9 @@ func NewSeries(notifications, bytes int) *Series {
 
 func (s *Series) hold() { s.holds.Add(1) }
 
-// release gives up a hold. A series that is small is not worth keeping, since it
-// would come back with more memory than is charged for it.
 func (s *Series) release() {
-	if s.holds.Add(-1) == 0 && cap(s.bodies) >= MaxSeries && cap(s.bodies) <= 2*MaxSeries {
-		retired.Put(s)
+	if s.holds.Add(-1) == 0 && s.class != nil {
+		s.class.Put(s)
 	}
 }
 
@@ -166,7 +181,7 @@ func (p *parcel) drop() *Notification {
 // settled returns p with a hold for a longer stay. What is left of a series does
 // not keep more in memory than twice its size: else it is copied.
 func (p parcel) settled() parcel {
-	if p.series == nil || p.empty() || 2*len(p.bodies()) >= cap(p.series.bodies) {
+	if p.series == nil || p.empty() || 2*len(p.bodies()) >= len(p.series.bodies) {
 		p.hold()
 		return p
 	}
