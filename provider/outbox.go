@@ -66,7 +66,7 @@ func (o *outbox) putLocked(e *wire.ProviderEntry) {
 	if o.closed {
 		return
 	}
-	entry := wire.AppendProvider(nil, e)
+	entry := wire.AppendProvider(make([]byte, 0, len(e.Body)+48), e)
 	o.countLocked(entry, 1)
 	o.appendLocked(item{entry: entry})
 	if (o.control > maxControl || o.answers > maxAnswers) && o.overrun != nil {

@@ -411,6 +411,7 @@ func (proc *process) write() {
 	var spare []item
 	var watchers []*Resource
 	var handles []api.Handle
+	var b wire.Batch
 	limit := proc.p.front.buffers.batch
 	for {
 		items := proc.out.next(spare)
@@ -419,7 +420,7 @@ func (proc *process) write() {
 		}
 		for rest := items; len(rest) > 0; {
 			n, size := batch(rest, limit)
-			b := wire.Batch{Data: bufferFor(size, limit)}
+			b = wire.Batch{Data: bufferFor(size, limit)}
 			for i := range rest[:n] {
 				b.Data, b.Tail, handles = rest[i].encode(b.Data, handles)
 			}

@@ -29,9 +29,14 @@ type rawPeer struct {
 // attachRaw attaches without a hello.
 func attachRaw(t *testing.T, p *Provider) *rawPeer {
 	t.Helper()
+	return attachRawBy(t, p.Local())
+}
+
+func attachRawBy(t *testing.T, way wire.Transport) *rawPeer {
+	t.Helper()
 	ctx, die := context.WithCancel(context.Background())
 	t.Cleanup(die)
-	stream, err := p.Local().Attach(ctx)
+	stream, err := way.Attach(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +47,16 @@ func attachRaw(t *testing.T, p *Provider) *rawPeer {
 func greetRaw(t *testing.T, p *Provider, instance byte) *rawPeer {
 	t.Helper()
 	peer := attachRaw(t, p)
-	peer.send(wire.ClientEntry{Kind: wire.Hello, Version: api.WireVersion, Instance: api.InstanceID{instance}})
-	if terms := peer.expect(wire.Welcome).Welcome; terms.Epoch != p.Epoch() {
-		t.Fatalf("epoch %s, want %s", terms.Epoch, p.Epoch())
-	}
+	peer.greet(p, instance)
 	return peer
+}
+
+func (r *rawPeer) greet(p *Provider, instance byte) {
+	r.t.Helper()
+	r.send(wire.ClientEntry{Kind: wire.Hello, Version: api.WireVersion, Instance: api.InstanceID{instance}})
+	if terms := r.expect(wire.Welcome).Welcome; terms.Epoch != p.Epoch() {
+		r.t.Fatalf("epoch %s, want %s", terms.Epoch, p.Epoch())
+	}
 }
 
 // send writes entries as one batch.
