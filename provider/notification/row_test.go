@@ -18,6 +18,7 @@ import (
 
 // play is what happens in a room: who hears what one sends, and then steps.
 type play struct {
+	sender    api.Connect
 	listeners []api.Connect
 	together  bool // in one process, the sender's
 	options   Options
@@ -37,6 +38,9 @@ type step struct {
 func drawPlay(t *rapid.T) (p play) {
 	p.options = Options{Queue: rapid.SampledFrom([]int{4 << 10, 8 << 10, 30 << 10}).Draw(t, "queue"), Reserve: 2 << 10}
 	p.together = rapid.Bool().Draw(t, "together")
+	p.sender = rapid.SampledFrom([]api.Connect{
+		{Name: "a", SendOnly: true}, {Name: "a"}, {Name: "a", Presence: true},
+	}).Draw(t, "sender")
 	for i := range rapid.IntRange(1, 4).Draw(t, "listeners") {
 		o := api.Connect{Name: fmt.Sprintf("l%d", i), Presence: rapid.Bool().Draw(t, "presence")}
 		if rapid.Bool().Draw(t, "lossy") {
@@ -133,7 +137,7 @@ func (c *company) gather() {
 		}
 		c.listeners = append(c.listeners, process.connect(o))
 	}
-	c.sender = own.connect(api.Connect{Name: "a", SendOnly: true})
+	c.sender = own.connect(c.play.sender)
 	c.sender.post("first")
 	synctest.Wait()
 }
@@ -150,7 +154,8 @@ func (c *company) step(s step, rows bool) {
 			c.visitors[s.visitor] = c.house.attach(c.rt).connect(api.Connect{Name: s.visitor, Overflow: api.OverflowGap})
 		}
 	case s.take > 0:
-		if l := c.listeners[s.taker]; l.end == nil {
+		// What is on its way to a lossy one counts, so that it would matter when it leaves.
+		if l, o := c.listeners[s.taker], c.play.listeners[s.taker]; l.end == nil && (o.Overflow == api.OverflowWait || o.Window == 0) {
 			l.take(min(s.take, len(l.untaken)))
 		}
 	default:
@@ -181,7 +186,7 @@ func (c *company) look() string {
 	synctest.Wait()
 	var b strings.Builder
 	fmt.Fprintf(&b, "posts %d refused %d %v", c.sender.ended, c.sender.refused, c.sender.refusal)
-	for _, s := range c.listeners {
+	for _, s := range append([]*seat{c.sender}, c.listeners...) {
 		fmt.Fprintf(&b, "\n%s:", s.connected.Name)
 		for _, e := range s.events() {
 			fmt.Fprintf(&b, " %d:%s", e.Seq, strings.ReplaceAll(sayOne(e), ".", ""))
@@ -314,6 +319,29 @@ func TestRowsOfMutualSenders(t *testing.T) {
 		}
 		if a.refused+b.refused == 0 {
 			t.Error("nobody was freed from its rows")
+		}
+	})
+}
+
+// What of a row does not fit into the sender's own queue is refused, and not what
+// does.
+func TestRowWithEcho(t *testing.T) {
+	bubble(t, Options{Queue: 4 << 10, Reserve: 2 << 10}, func(t *testing.T, h *house) {
+		w := h.attach(t).connect(api.Connect{Name: "w"})
+		e := h.attach(t).connect(api.Connect{Name: "e", Echo: true, Window: 10_000})
+		for _, size := range []int{9000, 900, 800} { // of which the last does not go to the wire
+			e.post(strings.Repeat("x", size))
+			synctest.Wait()
+		}
+		w.events()
+		e.write(wire.ClientEntry{Kind: wire.Flush, Handle: e.handle})
+		synctest.Wait()
+		e.post(strings.Repeat("y", 1500), "1", strings.Repeat("y", 1500), "2")
+		expectEvents(t, w, "e:1 e:2")
+		e.write(wire.ClientEntry{Kind: wire.Flush, Handle: e.handle})
+		synctest.Wait()
+		if e.ended != 7 || e.refused != 2 || !errors.Is(e.refusal, api.ErrFull) {
+			t.Errorf("%d ended, %d refused: %v", e.ended, e.refused, e.refusal)
 		}
 	})
 }
