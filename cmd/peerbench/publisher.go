@@ -67,21 +67,25 @@ func (w *publisher) send(due int64) error {
 	return w.m.publish(w.payload)
 }
 
-func (w *publisher) mayPublish() bool {
+func (w *publisher) mayPublish() bool { return w.room() > 0 }
+
+// room looks how many messages the window has room for.
+func (w *publisher) room() uint64 {
 	w.limit = w.board.slowest(w.Publisher, w.self) + w.Window
-	return w.number < w.limit
+	return w.limit - min(w.limit, w.number)
 }
 
 // breath is how long a publisher waits before it looks again how far the receivers
 // have come.
 const breath = 50 * time.Microsecond
 
-// await waits until the window opens.
+// await waits until a quarter of the window is open, as flow control does: a message
+// at a time would have every system work with batches of one.
 func (w *publisher) await() error {
 	if err := w.m.push(); err != nil {
 		return err
 	}
-	for !w.mayPublish() && w.board.phase().Load() != stopping {
+	for w.room() < max(1, w.Window/4) && w.board.phase().Load() != stopping {
 		sleepUntil(w.clock.Now() + int64(breath))
 	}
 	return nil
