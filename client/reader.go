@@ -61,10 +61,12 @@ func (d *reader) batch() error {
 	}
 }
 
-// finish ends a batch.
+// finish ends a batch, of which nothing is kept in memory then.
 func (d *reader) finish() {
 	d.deliver()
 	d.loan.Repay()
+	d.rest, d.loan = wire.Reader{}, nil
+	d.entry = wire.ProviderEntry{Handles: d.entry.Handles[:0]}
 }
 
 // gather keeps notifications for deliver.

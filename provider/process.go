@@ -170,6 +170,9 @@ func (proc *process) read() (err, refused error) {
 			return nil, err
 		}
 		batch.Loan.Repay()
+		// Whoever says nothing more keeps none of what it said in memory.
+		batch.Data, batch.Loan, entry, proc.inline = nil, nil, wire.ClientEntry{}, Call{}
+		proc.row.rest()
 	}
 }
 

@@ -1,6 +1,10 @@
 package provider
 
-import "crier.local/api/wire"
+import (
+	"sync"
+
+	"crier.local/api/wire"
+)
 
 // row is posts of one method on one resource that came one after the other, which
 // are offered to the service together. A process's reader uses it.
@@ -31,12 +35,27 @@ func (w *row) add(e *wire.ClientEntry) bool {
 		return false
 	case len(w.posts) == 0:
 		*f = *e
+		if w.posts == nil {
+			w.posts = *spareRows.Get().(*[][]byte)
+		}
 	case len(w.posts) == longRow, e.Handle != f.Handle || e.Session != f.Session || e.Method != f.Method:
 		return false
 	}
 	w.posts = append(w.posts, e.Args)
 	w.cost += charge(len(e.Args))
 	return true
+}
+
+// spareRows are slices for the posts of a row. A process needs one while there is a
+// batch to be worked on.
+var spareRows = sync.Pool{New: func() any { return new([][]byte) }}
+
+// rest lets go of memory between two batches.
+func (w *row) rest() {
+	if spare := w.posts; spare != nil {
+		w.first, w.posts = wire.ClientEntry{}, nil
+		spareRows.Put(&spare)
+	}
 }
 
 // endRow carries out the posts at hand. An error ends the stream.
