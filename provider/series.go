@@ -178,8 +178,8 @@ func (p *parcel) drop() *Notification {
 	return n
 }
 
-// settled returns p with a hold for a longer stay. What is left of a series does
-// not keep more in memory than twice its size: else it is copied.
+// settled returns p with a hold for a longer stay. What is left of a series does not
+// keep one of more than twice its size in memory: else it is copied.
 func (p parcel) settled() parcel {
 	if p.series == nil || p.empty() || 2*len(p.bodies()) >= len(p.series.bodies) {
 		p.hold()
