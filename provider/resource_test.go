@@ -148,6 +148,45 @@ func TestNotifyWaitsForCreditAndFills(t *testing.T) {
 	})
 }
 
+// TestNotifyAll: those of one process get one entry together; one that is full gets
+// nothing, and keeps nobody else from it.
+func TestNotifyAll(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
+		s.window, s.queue = 1000, 500+defaultReserve
+		peer := greetRaw(t, p, 1)
+		session := peer.open(echoSelector)
+		for range 2 {
+			peer.ask(wire.ClientEntry{Kind: wire.Invoke, Session: session, Method: methodMakeNow})
+			peer.expect(wire.Notification)
+		}
+		synctest.Wait() // until the writer has accounted for them
+		all := slices.Collect(p.Resources())
+		if n := NotifyAll(all, &Notification{Body: []byte("both")}); n != 2 {
+			t.Errorf("queued for %d, want 2", n)
+		}
+		if e := peer.expect(wire.Notification); len(e.Handles) != 2 || string(e.Body) != "both" {
+			t.Errorf("%q for handles %v, want both together", e.Body, e.Handles)
+		}
+		full, other := all[0], all[1]
+		for _, size := range []int{1000, 436} { // the one uses up the window, the other the queue
+			synctest.Wait()
+			if err := full.Notify(&Notification{Body: make([]byte, size)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		peer.expect(wire.Notification)
+		if n := NotifyAll(all, &Notification{Body: []byte("one")}); n != 1 {
+			t.Errorf("queued for %d, want 1", n)
+		}
+		if e := peer.expect(wire.Notification); !slices.Equal(e.Handles, []api.Handle{other.Handle()}) || string(e.Body) != "one" {
+			t.Errorf("%q for handles %v, want it for %d", e.Body, e.Handles, other.Handle())
+		}
+		if n, _ := full.Queued(); n != 1 {
+			t.Errorf("%d are queued for the one that is full, want 1", n)
+		}
+	})
+}
+
 func TestResourceClosedBeforeItsReply(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, p *Provider, s *echo) {
 		peer := greetRaw(t, p, 1)
