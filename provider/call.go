@@ -86,7 +86,8 @@ type Result struct {
 }
 
 // Reply ends a call that was handled inline, or all that is left of several
-// posts. Only the first reply counts. It never blocks and may be called on any goroutine, under the service's own locks.
+// posts. Only the first reply counts. It never blocks and may be called on any
+// goroutine, under the service's own locks.
 func (c *Call) Reply(r Result, err error) {
 	if !c.parked { // then nobody but the reader knows it
 		if !c.ended {
