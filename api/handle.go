@@ -54,12 +54,17 @@ type InstanceID [16]byte
 type Identity struct {
 	// UID, GID and Groups are those the process had when it connected. A uid
 	// outside the provider's user namespace, or of whoever comes over TCP, reads
-	// 65534 and matches no rule.
+	// 65534 and matches no rule. The user nobody has that number too.
 	UID, GID uint32
 	Groups   []uint32
 	// PID is a label for people: 0 if the process is on another host or in a
 	// foreign pid namespace, and possibly another process's by the time it is read.
 	PID int32
+	// Container is the id of the container in which the process was when it
+	// attached, 64 hexadecimal digits, as its cgroup told the provider: a label for
+	// people too. Empty if it was in none, or none that can be seen, as from another
+	// container.
+	Container string
 	// Local is true for a process that runs inside the provider.
 	Local bool
 	// Subject is the certificate's identity (first URI SAN, else the common
@@ -67,10 +72,18 @@ type Identity struct {
 	Subject string
 }
 
-// String returns i for logs: uid 1000 pid 4242, or the certificate's subject.
+// String returns i for logs: uid 1000 pid 4242, followed by container and the
+// short form of its id if there is one; or the certificate's subject.
 func (i Identity) String() string {
 	if i.Subject != "" {
 		return i.Subject
 	}
-	return fmt.Sprintf("uid %d pid %d", i.UID, i.PID)
+	text := fmt.Sprintf("uid %d pid %d", i.UID, i.PID)
+	if i.Container != "" {
+		text += " container " + i.ShortContainer()
+	}
+	return text
 }
+
+// ShortContainer returns the first 12 digits of Container, as Docker shows it.
+func (i Identity) ShortContainer() string { return i.Container[:min(len(i.Container), 12)] }

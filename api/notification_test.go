@@ -154,8 +154,11 @@ func TestIdentityString(t *testing.T) {
 	for want, id := range map[string]Identity{
 		"uid 1000 pid 4242": {UID: 1000, GID: 1000, PID: 4242},
 		"uid 0 pid 0":       {},
-		"spiffe://x/y":      {UID: 1000, Subject: "spiffe://x/y"},
-		"anonymous":         {Subject: "anonymous"},
+
+		"uid 1000 pid 0 container 0123456789ab": {UID: 1000, Container: "0123456789abcdef"},
+		"uid 1000 pid 7 container 0123":         {UID: 1000, PID: 7, Container: "0123"},
+		"spiffe://x/y":                          {UID: 1000, Subject: "spiffe://x/y"},
+		"anonymous":                             {Subject: "anonymous"},
 	} {
 		if got := id.String(); got != want {
 			t.Errorf("%+v is %q, want %q", id, got, want)

@@ -267,7 +267,7 @@ func EncodeSeats(seats []api.Seat) []byte {
 			Room: s.Room, Name: s.Name, Handle: uint32(s.Handle), Session: uint32(s.Session),
 			Uid: s.Identity.UID, Gid: s.Identity.GID, Pid: s.Identity.PID, Subject: valid(s.Identity.Subject), Local: s.Identity.Local,
 			SinceNs: s.Since.UnixNano(), Queued: uint32(s.Queued), QueuedBytes: uint64(s.QueuedBytes),
-			Awaited: s.Awaited, Parked: uint32(s.Parked), SendOnly: s.SendOnly,
+			Awaited: s.Awaited, Parked: uint32(s.Parked), SendOnly: s.SendOnly, Container: valid(s.Identity.Container),
 		})
 	}
 	return marshal(m)
@@ -283,7 +283,7 @@ func DecodeSeats(b []byte) ([]api.Seat, error) {
 	for _, s := range m.Seats {
 		seats = append(seats, api.Seat{
 			Room: s.Room, Name: s.Name, Handle: api.Handle(s.Handle), Session: api.SessionID(s.Session),
-			Identity: api.Identity{UID: s.Uid, GID: s.Gid, PID: s.Pid, Subject: s.Subject, Local: s.Local},
+			Identity: api.Identity{UID: s.Uid, GID: s.Gid, PID: s.Pid, Subject: s.Subject, Local: s.Local, Container: s.Container},
 			Since:    time.Unix(0, s.SinceNs).UTC(), Queued: int(s.Queued), QueuedBytes: int64(s.QueuedBytes),
 			Awaited: s.Awaited, Parked: int(s.Parked), SendOnly: s.SendOnly,
 		})

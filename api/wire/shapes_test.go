@@ -42,7 +42,7 @@ func TestShapesRoundTrip(t *testing.T) {
 
 	seats := []api.Seat{{
 		Room: "r", Name: "n", Handle: 301, Session: 7, Since: now, Queued: 5, QueuedBytes: 1 << 33, Awaited: true, Parked: 2, SendOnly: true,
-		Identity: api.Identity{UID: 1000, GID: 100, PID: -1, Local: true, Subject: "s"},
+		Identity: api.Identity{UID: 1000, GID: 100, PID: -1, Local: true, Subject: "s", Container: "c0ffee"},
 	}, {Since: now}}
 	same(t, "seats", decoded(t, wire.EncodeSeats(seats), wire.DecodeSeats), seats)
 	rooms := []api.RoomInfo{{Name: "lobby", Members: 3, Seq: 9}, {Name: "x"}}

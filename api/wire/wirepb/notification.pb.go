@@ -480,6 +480,7 @@ type Seat struct {
 	Awaited       bool                   `protobuf:"varint,13,opt,name=awaited,proto3" json:"awaited,omitempty"`
 	Parked        uint32                 `protobuf:"varint,14,opt,name=parked,proto3" json:"parked,omitempty"`
 	SendOnly      bool                   `protobuf:"varint,15,opt,name=send_only,json=sendOnly,proto3" json:"send_only,omitempty"`
+	Container     string                 `protobuf:"bytes,16,opt,name=container,proto3" json:"container,omitempty"` // 64 hexadecimal digits, empty if unknown
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -617,6 +618,13 @@ func (x *Seat) GetSendOnly() bool {
 		return x.SendOnly
 	}
 	return false
+}
+
+func (x *Seat) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
 }
 
 type RoomsResult struct {
@@ -1077,7 +1085,7 @@ const file_notification_proto_rawDesc = "" +
 	"\aWhoArgs\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\">\n" +
 	"\tWhoResult\x121\n" +
-	"\x05seats\x18\x01 \x03(\v2\x1b.crier.notification.v1.SeatR\x05seats\"\xeb\x02\n" +
+	"\x05seats\x18\x01 \x03(\v2\x1b.crier.notification.v1.SeatR\x05seats\"\x89\x03\n" +
 	"\x04Seat\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\tR\x04room\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1094,7 +1102,8 @@ const file_notification_proto_rawDesc = "" +
 	"\fqueued_bytes\x18\f \x01(\x04R\vqueuedBytes\x12\x18\n" +
 	"\aawaited\x18\r \x01(\bR\aawaited\x12\x16\n" +
 	"\x06parked\x18\x0e \x01(\rR\x06parked\x12\x1b\n" +
-	"\tsend_only\x18\x0f \x01(\bR\bsendOnly\"@\n" +
+	"\tsend_only\x18\x0f \x01(\bR\bsendOnly\x12\x1c\n" +
+	"\tcontainer\x18\x10 \x01(\tR\tcontainer\"@\n" +
 	"\vRoomsResult\x121\n" +
 	"\x05rooms\x18\x01 \x03(\v2\x1b.crier.notification.v1.RoomR\x05rooms\"F\n" +
 	"\x04Room\x12\x12\n" +
