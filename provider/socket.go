@@ -67,12 +67,13 @@ func openSocket(path string, gids []uint32) (*socket, error) {
 // removed without a race; somebody may do so all the same, and then a lock that
 // was taken on what is not there any more is worth nothing.
 func takeLock(path string) (*flock.Flock, error) {
+	mode := lockMode(filepath.Dir(path))
 	for {
-		lock := flock.New(path+".lock", flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NOFOLLOW))
+		lock := flock.New(path+".lock", flock.SetFlag(os.O_CREATE|os.O_RDONLY|syscall.O_NOFOLLOW), flock.SetPermissions(mode))
 		locked, err := lock.TryLock()
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("lock: %w", err)
+			return nil, fmt.Errorf("lock: %w%s", err, lockAdvice(path, err))
 		case !locked:
 			return nil, fmt.Errorf("another provider listens there; it holds %s.lock", path)
 		case inPlace(lock):
@@ -80,6 +81,32 @@ func takeLock(path string) (*flock.Flock, error) {
 		}
 		lock.Unlock()
 	}
+}
+
+// lockAdvice says what lets this user have the lock of path, for which it got err.
+func lockAdvice(path string, err error) string {
+	dir := filepath.Dir(path)
+	in, statErr := os.Stat(dir)
+	if !errors.Is(err, fs.ErrPermission) || statErr != nil {
+		return ""
+	}
+	if lock, err := os.Lstat(path + ".lock"); err == nil {
+		return fmt.Sprintf("; choose another address, or have uid %d remove the lock once no provider is there", ownerOf(lock))
+	}
+	return fmt.Sprintf("; let uid %d write in %s (uid %d, gid %d, mode %04o), or choose another address",
+		os.Geteuid(), dir, ownerOf(in), groupOf(in), in.Mode().Perm())
+}
+
+// lockMode returns the mode of a new lock file in dir. A user who may write there, and
+// so could replace it, may take the lock when this provider is dead. Nobody else may
+// open it, and so keep this user's providers from starting.
+func lockMode(dir string) fs.FileMode {
+	const own = 0o600
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode()&fs.ModeSticky != 0 {
+		return own
+	}
+	return own | info.Mode().Perm()&0o022<<1
 }
 
 // inPlace reports whether the file that is locked is still the one at its path.
