@@ -244,3 +244,17 @@ func TestDirectoryOfAStranger(t *testing.T) {
 	h.log.expect(t, healed)
 	h.check()
 }
+
+// TestRefusalIsLogged: whoever runs a provider learns who was refused.
+func TestRefusalIsLogged(t *testing.T) {
+	needRoot(t)
+	log := newChronicle()
+	_, _, e := listeningIn(t, publicDir(t), Options{Name: "mine", Logger: log.logger()})
+	playAs(t, 1000, []uint32{1000}, "attach", api.EnvAddress+"="+e.String()).expect("denied*")
+	line := log.expect(t, "refused a client")
+	for _, words := range []string{"uid 1000", "does not admit", e.Address} {
+		if !strings.Contains(line, words) {
+			t.Errorf("the log does not say %q: %s", words, line)
+		}
+	}
+}

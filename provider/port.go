@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"crier.local/api"
 	"crier.local/api/tlsfiles"
 )
@@ -124,7 +126,7 @@ func (f *front) logReload(err error) {
 	f.p.log.Info("read the TLS files again")
 }
 
-// maxComplaints is how many failed handshakes are worth a warning in a second.
+// maxComplaints is how many clients that are refused are worth a warning in a second.
 const maxComplaints = 5
 
 // complaints counts the warnings of a second.
@@ -142,6 +144,16 @@ func (c *complaints) more() bool {
 	}
 	c.count++
 	return c.count <= maxComplaints
+}
+
+// logRefused tells of a process of this host that is refused all it asks for. Each
+// one of a flood is not worth a warning.
+func (f *front) logRefused(l *link, path string) {
+	log := f.p.log.Warn
+	if !f.complaints.more() {
+		log = f.p.log.Debug
+	}
+	log("refused a client", "address", path, "process", l.identity.String(), "error", status.Convert(l.refused).Message())
 }
 
 // logHandshake tells of a client that was not let in. Whoever merely went away

@@ -237,6 +237,9 @@ func (s *socket) next() (net.Conn, error) {
 		conn.Close()
 		return nil, err
 	}
+	if l.refused != nil {
+		s.front.logRefused(l, s.path)
+	}
 	return l, nil
 }
 
