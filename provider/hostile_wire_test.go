@@ -98,7 +98,7 @@ func TestHostileHello(t *testing.T) {
 		batch []byte
 		words string
 	}{
-		{"another version", wire.AppendClient(nil, &wire.ClientEntry{Kind: wire.Hello, Version: 99}), "wire version 99"},
+		{"another version", wire.AppendClient(nil, &wire.ClientEntry{Kind: wire.Hello, Version: 99}), "speaks wire version 99"},
 		{"no hello", wire.AppendClient(nil, &wire.ClientEntry{Kind: wire.Ping, Call: 1}), "not a hello"},
 		{"short instance", []byte{1<<3 | 2, 6, 1<<3 | 2, 4, 8, 1, 2<<3 | 2, 0}, ""},
 		{"nothing for ever", nil, "no hello within"},

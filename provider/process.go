@@ -183,7 +183,7 @@ func (proc *process) greet(e *wire.ClientEntry) error {
 	case e.Kind != wire.Hello:
 		return fmt.Errorf("the first entry is not a hello")
 	case e.Version != api.WireVersion:
-		return fmt.Errorf("wire version %d, this provider speaks %d", e.Version, api.WireVersion)
+		return fmt.Errorf("%w: the client speaks wire version %d, this provider %d", api.ErrVersion, e.Version, api.WireVersion)
 	}
 	proc.instance = e.Instance
 	p.greet(proc)

@@ -20,7 +20,7 @@ func TestHello(t *testing.T) {
 		want  string
 	}{
 		"no hello":      {wire.ClientEntry{Kind: wire.Ping, Call: 1}, "not a hello"},
-		"wire version":  {wire.ClientEntry{Kind: wire.Hello, Version: 99}, "wire version 99"},
+		"wire version":  {wire.ClientEntry{Kind: wire.Hello, Version: 99}, "speaks wire version 99"},
 		"hello a twice": {wire.ClientEntry{Kind: wire.Hello, Version: api.WireVersion}, "kind 1 after the hello"},
 	} {
 		t.Run(name, func(t *testing.T) {
