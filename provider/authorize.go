@@ -28,8 +28,12 @@ func (p *Provider) authorize(id api.Identity) error {
 	case p.allowsGroup(id.GID) || slices.ContainsFunc(id.Groups, p.allowsGroup):
 		return nil
 	}
-	return fmt.Errorf("%w: provider %s of uid %d does not admit uid %d (gid %d); it can allow the uid or a group",
-		api.ErrDenied, p.options.Name, own, id.UID, id.GID)
+	what, advice := "", "it can allow the uid or a group"
+	if id.UID == unknownID {
+		what, advice = ", which is nobody, or a user whom its user namespace does not know", "it can allow a group"
+	}
+	return fmt.Errorf("%w: provider %s of uid %d does not admit uid %d (gid %d)%s; %s",
+		api.ErrDenied, p.options.Name, own, id.UID, id.GID, what, advice)
 }
 
 // anonymous is the subject of whoever comes over TCP without TLS.

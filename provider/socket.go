@@ -207,8 +207,11 @@ func occupant(path string) string {
 	}
 	defer conn.Close()
 	id, err := peerIdentity(conn)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "unknown"
+	case id.PID == 0:
+		return fmt.Sprintf("a process of uid %d in another pid namespace", id.UID)
 	}
 	return fmt.Sprintf("pid %d of uid %d", id.PID, id.UID)
 }
