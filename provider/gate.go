@@ -38,6 +38,7 @@ type gate struct {
 	places   int           // for processes
 	patience time.Duration // for greetings
 	vigil    vigil         // over the processes on this host
+	census   census        // of them
 
 	mu       sync.Mutex
 	local    hall             // of unix sockets

@@ -86,6 +86,16 @@ func (l *link) watch() (stop func(), err error) {
 	return watchPeer(&l.gate.vigil, c, func() { _ = c.CloseRead() })
 }
 
+// introduce returns who it is that attaches, with the container. Nothing is decided
+// by that, and a connection that only knocks is not worth the look.
+func (l *link) introduce() api.Identity {
+	id := l.identity
+	if c, ok := l.Conn.(*net.UnixConn); ok && id.PID > 0 {
+		id.Container = l.gate.census.containerOf(c)
+	}
+	return id
+}
+
 // limitBuffer bounds what the kernel keeps for the other side, if n is not 0. It
 // is thrift alone, so that it may fail.
 func (l *link) limitBuffer(n int) {

@@ -56,11 +56,7 @@ func peerGroups(fd int) ([]uint32, error) {
 // that called connect(2). stop ends the watch; died is not running any more then.
 // A kernel without SO_PEERPIDFD (before 6.5) watches nothing.
 func watchPeer(v *vigil, c *net.UnixConn, died func()) (stop func(), err error) {
-	pidfd := -1
-	err = onSocket(c, func(fd int) (err error) {
-		pidfd, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
-		return err
-	})
+	pidfd, err := peerPidfd(c)
 	switch err {
 	case nil:
 		if stop, err = v.watch(pidfd, died); err == nil {
@@ -74,6 +70,15 @@ func watchPeer(v *vigil, c *net.UnixConn, died func()) (stop func(), err error) 
 		return nil, fmt.Errorf("%w: cannot watch the process: %w", api.ErrTooMany, err)
 	}
 	return func() {}, nil
+}
+
+// peerPidfd returns a pidfd of the process at the other end of c.
+func peerPidfd(c *net.UnixConn) (pidfd int, err error) {
+	err = onSocket(c, func(fd int) (err error) {
+		pidfd, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+		return err
+	})
+	return pidfd, err
 }
 
 // watchProcess calls died once the process pid has ended.

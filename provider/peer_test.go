@@ -163,6 +163,56 @@ func playParent() error {
 	return child.Wait()
 }
 
+// playTeller provides at $CRIER_ADDRESS, with the rules of $ALLOW_UIDS and
+// $ALLOW_GIDS, and says who opens a session, and why it ends.
+func playTeller() error {
+	e, err := api.ParseEndpoint(os.Getenv(api.EnvAddress))
+	if err != nil {
+		return err
+	}
+	p, w := New(Options{AllowUIDs: listed("ALLOW_UIDS"), AllowGIDs: listed("ALLOW_GIDS")}), newWitness()
+	defer p.Close()
+	if err := p.Provide(witnessSelector, w, ServiceOptions{}); err != nil {
+		return err
+	}
+	if _, err := p.Listen(e); err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	go func() {
+		for {
+			select {
+			case id := <-w.opened:
+				fmt.Println("opened", id)
+			case reason := <-w.closed:
+				fmt.Println("closed", reason)
+			}
+		}
+	}()
+	untilEOF()
+	return nil
+}
+
+// playWarden plays the role $WARD in a process of its own, which it kills at a line
+// on its standard input. What that one leaves behind lives until the test ends.
+func playWarden() error {
+	ward := roleCommand(os.Args[0], os.Getenv("WARD"))
+	ward.Stdout, ward.Stderr = os.Stdout, os.Stderr
+	held, err := ward.StdinPipe()
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	if err := ward.Start(); err != nil {
+		return err
+	}
+	if _, err := fmt.Scanln(); err != io.EOF { // an empty line is what it is not made for
+		ward.Process.Kill()
+	}
+	untilEOF()
+	return nil
+}
+
 // ownSockets returns the sockets that this process has open.
 func ownSockets() ([]*os.File, error) {
 	entries, err := os.ReadDir("/proc/self/fd")

@@ -30,6 +30,7 @@ func TestRole(t *testing.T) {
 	roles := map[string]func() error{
 		"attach": playClient, "storm": playStorm, "bequeath": playParent, "idle": playIdle,
 		"listen": playListener, "visitor": playVisitor, "talker": playTalker, "plugin": playPlugin, "host": playHost, "stranger": playStranger,
+		"teller": playTeller, "warden": playWarden,
 	}
 	name := os.Getenv(roleEnv)
 	if name == "" {

@@ -157,7 +157,7 @@ func (f *front) attach(stream grpc.ServerStream) error {
 	}
 	s := &serverStream{grpc: stream, link: l}
 	err = f.p.attach(s, peer{
-		identity: l.identity,
+		identity: l.introduce(),
 		final:    f.spawned,
 		greeted: func() {
 			l.hello.Store(true)
