@@ -27,16 +27,21 @@ func MemoryLimit() int64 {
 	return limit
 }
 
-// cgroupLimit returns the tightest limit of the memory of the process's cgroups,
-// and of those that they are in, as far as they can be seen. It is
-// [math.MaxInt64] if there is none.
+// cgroupLimit returns the tightest limit of the memory of the process's cgroups.
 func cgroupLimit(root fs.FS) int64 {
+	return tightest(root, memoryController, []string{"memory.max", "memory.high"}, []string{"memory.limit_in_bytes"})
+}
+
+// tightest returns the smallest limit in the files, which versions 2 and 1 name
+// differently, of a controller's cgroup of this process, and of those that it is
+// in, as far as they can be seen. It is [math.MaxInt64] if there is none.
+func tightest(root fs.FS, controller string, version2, version1 []string) int64 {
 	limit := int64(math.MaxInt64)
-	own := cgroupPaths(root)
-	for _, m := range cgroupMounts(root) {
-		files := []string{"memory.max", "memory.high"}
+	own := cgroupPaths(root, controller)
+	for _, m := range cgroupMounts(root, controller) {
+		files := version2
 		if m.controller != "" {
-			files = []string{"memory.limit_in_bytes"}
+			files = version1
 		}
 		for _, dir := range m.dirs(own[m.controller]) {
 			for _, file := range files {
@@ -61,12 +66,13 @@ func readLimit(root fs.FS, file string) int64 {
 }
 
 // memoryController is what cgroups of version 1 call it. Version 2 has one
-// hierarchy, whose name is "".
+// hierarchy for all controllers, whose name is "".
 const memoryController = "memory"
 
-// cgroupPaths returns in which cgroup of which hierarchy this process is, from
+// cgroupPaths returns in which cgroup of version 2, and of the controller's
+// hierarchy of version 1, this process is, from
 // lines such as 4:memory:/system.slice/crier.service and 0::/user.slice.
-func cgroupPaths(root fs.FS) map[string]string {
+func cgroupPaths(root fs.FS, controller string) map[string]string {
 	paths := map[string]string{}
 	for line := range fileLines(root, "proc/self/cgroup") {
 		f := strings.SplitN(line, ":", 3)
@@ -74,8 +80,8 @@ func cgroupPaths(root fs.FS) map[string]string {
 		case len(f) < 3:
 		case f[1] == "":
 			paths[""] = f[2]
-		case slices.Contains(strings.Split(f[1], ","), memoryController):
-			paths[memoryController] = f[2]
+		case slices.Contains(strings.Split(f[1], ","), controller):
+			paths[controller] = f[2]
 		}
 	}
 	return paths
@@ -92,7 +98,7 @@ type cgroupMount struct {
 // cgroupMounts reads lines such as
 //
 //	31 23 0:28 /docker/1a2b /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory
-func cgroupMounts(root fs.FS) []cgroupMount {
+func cgroupMounts(root fs.FS, controller string) []cgroupMount {
 	var mounts []cgroupMount
 	for line := range fileLines(root, "proc/self/mountinfo") {
 		place, kind, _ := strings.Cut(line, " - ")
@@ -103,8 +109,8 @@ func cgroupMounts(root fs.FS) []cgroupMount {
 		switch m := (cgroupMount{top: p[3], point: p[4]}); {
 		case k[0] == "cgroup2":
 			mounts = append(mounts, m)
-		case k[0] == "cgroup" && slices.Contains(strings.Split(k[2], ","), memoryController):
-			m.controller = memoryController
+		case k[0] == "cgroup" && slices.Contains(strings.Split(k[2], ","), controller):
+			m.controller = controller
 			mounts = append(mounts, m)
 		}
 	}
