@@ -62,6 +62,9 @@ func (f *front) writeLocked(dir string, paper *paper) bool {
 		paper.file, paper.failed = file, ""
 		return true
 	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		err = errno // without the name of a file that has another one at each try
+	}
 	if err.Error() != paper.failed {
 		paper.failed = err.Error()
 		f.p.log.Warn("cannot announce the provider", "file", paper.path, "error", err)
