@@ -41,7 +41,7 @@ func (f *front) announce() {
 		return
 	}
 	for _, s := range f.sockets {
-		if dir := filepath.Dir(s.path); f.papers[dir] == nil && s.lock != nil {
+		if dir := filepath.Dir(s.path); f.papers[dir] == nil && s.announced() {
 			f.sweep(dir)
 			f.papers[dir] = &paper{path: s.path + api.AnnouncementSuffix, beside: s}
 		}

@@ -51,6 +51,11 @@
 // cannot, and that is logged, it looks every ten seconds. A directory further up
 // that is renamed, or mounted over, goes unnoticed.
 //
+// A socket that somebody else has opened, such as systemd, is served by
+// [Provider.Adopt]. It stays whose it is: the provider looks after its announcement
+// alone, and clients that find a socket without one connect to it once, by which a
+// provider is started that is not there yet.
+//
 // # Over TCP
 //
 // TCP needs Options.TLS: both sides show a certificate, and the one shown says

@@ -54,6 +54,8 @@ func newFront(p *Provider) *front {
 // Listen fails if somebody does listen there, and leaves them alone.
 //
 // TCP needs Options.TLS or, on loopback, Options.Insecure.
+//
+// A listener that another program has opened is for Adopt.
 func (p *Provider) Listen(e api.Endpoint) (api.Endpoint, error) {
 	if err := e.Validate(); err != nil {
 		return api.Endpoint{}, err
@@ -86,17 +88,25 @@ func (f *front) listen(e api.Endpoint) (api.Endpoint, error) {
 	if err != nil {
 		return e, err
 	}
+	if err := f.serveSocket(s); err != nil {
+		s.Close()
+		s.unlock()
+		return e, err
+	}
+	return e, nil
+}
+
+// serveSocket serves a socket, which with an error stays open.
+func (f *front) serveSocket(s *socket) error {
 	s.belong(f)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.shut {
-		s.Close()
-		s.unlock()
-		return e, errGoingAway
+		return errGoingAway
 	}
 	f.sockets = append(f.sockets, s)
 	f.serveLocked(s, &f.server, f.localOptions)
-	return e, nil
+	return nil
 }
 
 func (f *front) listenTCP(e api.Endpoint) (api.Endpoint, error) {
@@ -108,16 +118,24 @@ func (f *front) listenTCP(e api.Endpoint) (api.Endpoint, error) {
 	if err != nil {
 		return e, err
 	}
+	if err := f.servePort(p); err != nil {
+		p.Close()
+		return e, err
+	}
+	return p.endpoint, nil
+}
+
+// servePort serves a port, which with an error stays open.
+func (f *front) servePort(p *port) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.shut {
-		p.Close()
-		return e, errGoingAway
+		return errGoingAway
 	}
 	f.gate.share()
 	f.ports = append(f.ports, p)
 	f.serveLocked(p, &f.remote, f.remoteOptions)
-	return p.endpoint, nil
+	return nil
 }
 
 // serveLocked serves a listener by the server of its kind, which is made if

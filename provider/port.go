@@ -37,8 +37,8 @@ func openPort(f *front, e api.Endpoint, config *tls.Config) (*port, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config == nil && !address.IP.IsLoopback() {
-		return nil, errors.New("without TLS a provider listens on a loopback address alone, such as 127.0.0.1; elsewhere give a certificate")
+	if err := checkOpenness(address, config); err != nil {
+		return nil, err
 	}
 	listener, err := net.ListenTCP("tcp", address)
 	if err != nil {
@@ -49,12 +49,22 @@ func openPort(f *front, e api.Endpoint, config *tls.Config) (*port, error) {
 		listener.Close()
 		return nil, err
 	}
-	p := &port{
-		TCPListener: listener, front: f, config: config, over: make(chan struct{}),
-		endpoint: api.Endpoint{Network: "tcp", Address: net.JoinHostPort(host, number)},
+	return newPort(f, listener, api.Endpoint{Network: "tcp", Address: net.JoinHostPort(host, number)}, config), nil
+}
+
+// newPort returns a port of f that clients find at e.
+func newPort(f *front, l *net.TCPListener, e api.Endpoint, config *tls.Config) *port {
+	p := &port{TCPListener: l, front: f, endpoint: e, config: config, over: make(chan struct{})}
+	p.door = doorman{front: f, hall: &f.gate.remote, address: e.String(), over: p.over}
+	return p
+}
+
+// checkOpenness returns an error if other hosts could come in without TLS.
+func checkOpenness(address *net.TCPAddr, config *tls.Config) error {
+	if config == nil && !address.IP.IsLoopback() {
+		return errors.New("without TLS a provider listens on a loopback address alone, such as 127.0.0.1; elsewhere give a certificate")
 	}
-	p.door = doorman{front: f, hall: &f.gate.remote, address: p.endpoint.String(), over: p.over}
-	return p, nil
+	return nil
 }
 
 // Accept returns the next connection as a *remote.

@@ -53,9 +53,17 @@ func (f *front) reportLocked(s *socket, wrong string, err error) {
 		s.trouble = trouble{text: err.Error()}
 	case !s.trouble.told:
 		s.trouble.told = true
-		f.p.log.Error(wrong+"; the provider serves those attached, and goes on trying to take its place there again",
+		f.p.log.Error(wrong+"; the provider serves those attached, and "+s.prospect(),
 			"address", s.path, "error", err, "listening", occupant(s.path))
 	}
+}
+
+// prospect says how clients may come to find s again.
+func (s *socket) prospect() string {
+	if s.adopted {
+		return "nobody else finds it: " + reopen
+	}
+	return "goes on trying to take its place there again"
 }
 
 // adopt keeps an eye on the socket at path that go-plugin made for server. Its
@@ -84,6 +92,9 @@ func (s *socket) mend(gids []uint32) (wrong string, err error) {
 	if wrong = s.wrong(); wrong == "" {
 		return "", nil
 	}
+	if s.adopted {
+		return wrong, errNotOurs
+	}
 	if err := s.remakeDir(gids); err != nil {
 		return wrong, err
 	}
@@ -111,7 +122,7 @@ func (s *socket) mend(gids []uint32) (wrong string, err error) {
 		}
 		return wrong, err
 	}
-	if s.lock == nil { // go-plugin's; the host may have chosen a group for it
+	if s.server != nil { // go-plugin's; the host may have chosen a group for it
 		err = imitate(s.path, s.file)
 	}
 	s.replace(listener, file)

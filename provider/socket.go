@@ -19,15 +19,17 @@ import (
 // socket is a unix socket that a provider listens on. Nobody else can take it
 // from the provider but by force, and then the provider takes it back: the
 // listener behind the path is replaced, and the server above does not notice.
+// One that somebody else opened is never replaced, nor is its file touched.
 type socket struct {
 	front   *front
 	door    doorman
 	path    string
 	over    chan struct{}
 	closing sync.Once
+	adopted bool // somebody else opened it
 
 	// The front's lock guards what follows; they change while the socket is mended.
-	lock    *flock.Flock // on path + ".lock"; nil for a socket that go-plugin made
+	lock    *flock.Flock // on path + ".lock"; nil for a socket that go-plugin made, or somebody else opened
 	server  *grpc.Server // for a socket that go-plugin made, else nil
 	dir     fs.FileInfo  // of the path's directory, as it was at the start
 	trouble trouble
@@ -261,6 +263,10 @@ func (s *socket) closed() bool {
 // Addr returns the address, as which it is known to gRPC.
 func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
 
+// announced reports whether clients are to find s by an announcement. A host tells
+// of the socket that go-plugin made to whom it likes.
+func (s *socket) announced() bool { return s.server == nil }
+
 // Close ends the listening, and removes the file at the path if it is ours still.
 func (s *socket) Close() error {
 	s.closing.Do(func() {
@@ -271,7 +277,7 @@ func (s *socket) Close() error {
 		if s.listener != nil {
 			s.closeErr = s.listener.Close()
 		}
-		if isAt(s.file, s.path) {
+		if !s.adopted && isAt(s.file, s.path) {
 			os.Remove(s.path)
 		}
 	})
