@@ -33,7 +33,8 @@ type Options struct {
 	// Transport attaches inside this process; it excludes Address and discovery.
 	Transport wire.Transport
 	// Wait is how long Dial waits for a provider to appear: 0 stands for 100 ms,
-	// negative for not at all.
+	// negative for not at all. A service that is started by whoever comes first, as
+	// systemd does it, may take longer than that; the command line waits for 2 s.
 	Wait time.Duration
 	// GiveUpAfter is how long a lost provider is redialled; 0 stands for ever.
 	GiveUpAfter time.Duration

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,11 +54,12 @@ func (f *Found) String() string { return fmt.Sprintf("service:%s@%s", f.Name, f.
 func Providers(ctx context.Context, runDirs []string) ([]Found, error) {
 	s := newScan(runDirs, nil)
 	found := s.read()
+	errs := probeAll(ctx, found)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	for i := range found {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		found[i].Live = probe(ctx, found[i].Address) == nil
+		found[i].Live = errs[i] == nil
 	}
 	slices.SortStableFunc(found, func(a, b Found) int { return cmp.Compare(a.Name, b.Name) })
 	return found, errors.Join(s.unread...)
@@ -66,7 +68,8 @@ func Providers(ctx context.Context, runDirs []string) ([]Found, error) {
 // find returns where the provider is: as given, or else as the environment says,
 // or else as discovery shows, which waits o.Wait for one to appear.
 //
-// Errors: [api.ErrNoProvider], [api.ErrAmbiguous], [*api.VersionError], or ctx's.
+// Errors: [api.ErrNoProvider], which is [api.ErrDenied] too if this user may not look
+// where one could be, [api.ErrAmbiguous], [*api.VersionError], or ctx's.
 func find(ctx context.Context, o Options) (api.Endpoint, error) {
 	given, err := givenAddress(o)
 	if err != nil {
@@ -142,6 +145,22 @@ func probe(ctx context.Context, e api.Endpoint) error {
 	return err
 }
 
+// probeAll probes where each of found is, and returns what came of it. The time that
+// hosts take which do not answer does not add up.
+func probeAll(ctx context.Context, found []Found) []error {
+	errs := make([]error, len(found))
+	var probes sync.WaitGroup
+	for i, f := range found {
+		if f.Address.Network == "unix" {
+			errs[i] = probe(ctx, f.Address) // which waits for nothing
+			continue
+		}
+		probes.Go(func() { errs[i] = probe(ctx, f.Address) })
+	}
+	probes.Wait()
+	return errs
+}
+
 // absent reports whether err, of a probe, says that nobody listens.
 func absent(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
@@ -154,8 +173,14 @@ type scan struct {
 	logger hclog.Logger
 	told   bool     // what is wrong with files has been logged
 	places []string // what there was in each directory, in words
-	barred []string // directories and sockets that this user may not reach
+	mute   []string // sockets without an announcement beside them
+	barred []string // directories that this user may not enter or read
+	locked []string // sockets that this user may not connect to
 	unread []error  // of the directories that could not be read
+	open   int      // directories that could
+	known  []Found  // all that is announced
+	silent []string // sockets of which no announcement tells, where somebody listens
+	woken  map[string]bool
 }
 
 // newScan returns a scan of runDirs or, if that is nil, of the directory that
@@ -164,7 +189,7 @@ func newScan(runDirs []string, logger hclog.Logger) *scan {
 	if logger == nil {
 		logger = hclog.NewNullLogger()
 	}
-	s := &scan{dirs: runDirs, named: true, logger: logger}
+	s := &scan{dirs: runDirs, named: true, logger: logger, woken: map[string]bool{}}
 	if dir := os.Getenv(api.EnvRunDir); s.dirs == nil && dir != "" {
 		s.dirs = []string{dir}
 	}
@@ -179,19 +204,17 @@ func (s *scan) choose(ctx context.Context, wanted *api.Restricted) (api.Endpoint
 	asked := wanted.Selector()
 	var fitting []offer
 	var misfit *api.VersionError
-	for _, f := range s.read() {
-		o := bestOffer(&f, wanted)
-		if o.misfit == nil && o.fits == nil {
-			continue
-		}
-		if err := probe(ctx, f.Address); err != nil {
-			s.places = append(s.places, fmt.Sprintf("%s of %s (%v)", f.File, &f, err))
-			s.noteBarred(f.Address.Address, err)
-			continue
-		}
-		if o.fits != nil {
+	candidates := slices.DeleteFunc(s.read(), func(f Found) bool { return bestOffer(&f, wanted).isNone() })
+	errs := probeAll(ctx, candidates)
+	for i := range candidates {
+		f := &candidates[i]
+		switch o, err := bestOffer(f, wanted), errs[i]; {
+		case err != nil:
+			s.places = append(s.places, fmt.Sprintf("%s of %s (%v)", f.File, f, err))
+			s.locked = appendBarred(s.locked, f.Address.Address, err)
+		case o.fits != nil:
 			fitting = append(fitting, o)
-		} else if misfit == nil {
+		case misfit == nil:
 			misfit = &api.VersionError{Provider: f.String(), Asked: asked, Provided: o.misfit.Selector()}
 		}
 	}
@@ -201,23 +224,40 @@ func (s *scan) choose(ctx context.Context, wanted *api.Restricted) (api.Endpoint
 	case misfit != nil:
 		return api.Endpoint{}, misfit
 	}
-	return api.Endpoint{}, fmt.Errorf("%w %s: looked in %s; %s, or say where it is (%s, %s)",
+	s.knock(ctx)
+	err := fmt.Errorf("%w %s: looked in %s; %s, or say where it is (%s, %s)",
 		api.ErrNoProvider, asked, strings.Join(s.places, ", "), s.advice(), api.EnvAddress, api.EnvRunDir)
+	if len(s.locked) > 0 || s.open == 0 && len(s.barred) > 0 {
+		err = barredError{err}
+	}
+	return api.Endpoint{}, err
 }
+
+// barredError is that nothing was found since this user may look into none of the
+// places there are, or not connect to a socket that is there. There may be a provider
+// or none.
+type barredError struct{ error }
+
+// Unwrap makes it [api.ErrDenied] besides what it is.
+func (e barredError) Unwrap() []error { return []error{e.error, api.ErrDenied} }
 
 // advice says what to do to have a provider.
 func (s *scan) advice() string {
-	if len(s.barred) > 0 {
-		return "have whoever runs the provider let this user into " + strings.Join(s.barred, " or ")
+	switch barred := slices.Concat(s.barred, s.locked); {
+	case len(barred) > 0:
+		return "have whoever runs the provider let this user into " + strings.Join(barred, " or ")
+	case len(s.silent) > 0:
+		return "see in the log of the service behind " + strings.Join(s.silent, " or ") + " why it does not announce itself, or wait longer"
 	}
 	return "start a provider (`crier serve`)"
 }
 
-// noteBarred keeps place for the advice, if err says that this user may not go there.
-func (s *scan) noteBarred(place string, err error) {
+// appendBarred appends place if err says that this user may not go there.
+func appendBarred(barred []string, place string, err error) []string {
 	if errors.Is(err, fs.ErrPermission) {
-		s.barred = append(s.barred, place)
+		return append(barred, place)
 	}
+	return barred
 }
 
 // offer is what a provider has of the service that is wanted.
@@ -227,6 +267,9 @@ type offer struct {
 	// version, which only counts if nothing fits.
 	fits, misfit *api.AnnouncedService
 }
+
+// isNone reports whether the provider has nothing of the service.
+func (o offer) isNone() bool { return o.fits == nil && o.misfit == nil }
 
 func bestOffer(f *Found, wanted *api.Restricted) offer {
 	o := offer{from: f}
@@ -264,7 +307,7 @@ func preferred(offers []offer, asked api.Selector) (api.Endpoint, error) {
 
 // read returns the announcements there are, each provider run once.
 func (s *scan) read() []Found {
-	s.places, s.barred, s.unread = nil, nil, nil
+	s.places, s.mute, s.known, s.silent, s.barred, s.locked, s.unread, s.open = nil, nil, nil, nil, nil, nil, nil, 0
 	var all []Found
 	for _, dir := range s.dirs {
 		found, err := s.readDir(dir)
@@ -276,10 +319,12 @@ func (s *scan) read() []Found {
 		case err != nil:
 			s.places = append(s.places, fmt.Sprintf("%s (%v)", dir, err))
 			s.unread = append(s.unread, err)
-			s.noteBarred(dir, err)
+			s.barred = appendBarred(s.barred, dir, err)
 		default:
+			s.open++
 			s.places = append(s.places, fmt.Sprintf("%s (%s)", dir, announcements(len(found))))
 		}
+		s.known = append(s.known, found...)
 		for _, f := range found {
 			same := func(other Found) bool { return other.Epoch == f.Epoch && other.Name == f.Name }
 			if f.Epoch == "" || !slices.ContainsFunc(all, same) {
@@ -305,6 +350,7 @@ func (s *scan) readDir(dir string) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.mute = append(s.mute, unannounced(dir, entries)...)
 	var found []Found
 	for _, entry := range entries {
 		if !strings.HasSuffix(entry.Name(), api.AnnouncementSuffix) {

@@ -26,6 +26,8 @@ type announced struct {
 	tags     []string
 	services []api.AnnouncedService
 	dead     bool
+	// addresses are what it tells, if not where it listens.
+	addresses []string
 }
 
 var wanted = api.Selector{UUID: "test/discovery", Major: 1, Minor: 2}
@@ -41,9 +43,12 @@ func (a announced) announce(t testing.TB, dir string) api.Endpoint {
 	if !a.dead {
 		listen(t, path, func(net.Conn) {})
 	}
+	if a.addresses == nil {
+		a.addresses = []string{"unix://" + filepath.Base(path)}
+	}
 	text, err := json.Marshal(api.Announcement{
 		Name: a.name, Version: a.version, Tags: a.tags, Epoch: "epoch of " + a.name + dir,
-		Addresses: []string{"unix://" + filepath.Base(path)}, Services: a.services,
+		Addresses: a.addresses, Services: a.services,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -291,6 +296,57 @@ func TestRunDirectoriesThatEverybodyCanMake(t *testing.T) {
 		if err := search(); !errors.Is(err, api.ErrNoProvider) || !strings.Contains(err.Error(), "not this user's own") {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestSilentHosts: the time that dead addresses of other hosts take does not add up,
+// and keeps nobody from the provider beside them.
+func TestSilentHosts(t *testing.T) {
+	t.Setenv(api.EnvAddress, "")
+	dir := t.TempDir()
+	address := "tcp://" + silentPort(t)
+	const hosts = 40
+	for i := range hosts {
+		a := dead(one(fmt.Sprintf("a%d", i), offers(1, 2, api.PriorityPreferred)))
+		a.addresses = []string{address}
+		a.announce(t, dir)
+	}
+	want := one("b", offers(1, 2, api.PriorityNormal)).announce(t, dir)
+	ctx := within(t, hosts*probeTime/4)
+	if got := must(t, <-begin(func() (api.Endpoint, error) {
+		return find(ctx, Options{RunDirs: []string{dir}, Find: wanted.Restrict(), Wait: -1})
+	})); got != want {
+		t.Errorf("found %s, want %s", got, want)
+	}
+	found, err := Providers(ctx, []string{dir})
+	if err != nil || len(found) != hosts+1 || found[0].Live || !found[hosts].Live {
+		t.Errorf("%d providers, error %v", len(found), err)
+	}
+}
+
+// silentPort returns the address of a TCP port that answers nobody: the kernel drops
+// those who come when nobody accepts.
+func silentPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listenErr error
+	if err := raw.Control(func(fd uintptr) { listenErr = syscall.Listen(int(fd), 0) }); err != nil || listenErr != nil {
+		t.Fatal(err, listenErr)
+	}
+	for {
+		conn, err := net.DialTimeout("tcp", l.Addr().String(), probeTime)
+		if err != nil {
+			return l.Addr().String()
+		}
+		t.Cleanup(func() { conn.Close() })
 	}
 }
 

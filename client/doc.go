@@ -8,6 +8,14 @@
 // [Resource.Invoke] and [Resource.Post] call methods on it, and
 // [Resource.Receive] returns what the provider has to notify of.
 //
+// # Where the provider is found
+//
+// Where [Options].Address says, or else CRIER_ADDRESS, or else where an announcement in
+// the run directories says: of those that live and fit, the one with the highest
+// priority. If there is none, Dial connects to the sockets in there that nobody announces
+// (NAME.sock), and hangs up: where systemd listens for a provider, that starts it. Then
+// [Options].Wait is the time that it has to announce itself.
+//
 // # Order
 //
 // All that one goroutine sends arrives in the order in which it was sent, over
