@@ -56,6 +56,15 @@ func (e interrupted) Error() string { return "interrupted by " + e.signal.String
 // errOutputClosed is why a command ended whose output nobody reads any more.
 var errOutputClosed = errors.New("output closed")
 
+// endless returns err, of a command that has no end of its own. For the first process
+// of a container SIGTERM, by which containers are stopped, is the end that was meant.
+func endless(err error) error {
+	if e, ok := errors.AsType[interrupted](err); ok && e.signal == syscall.SIGTERM && os.Getpid() == 1 {
+		return nil
+	}
+	return err
+}
+
 // causeOf returns why ctx ended in place of an err that only tells that it did.
 func causeOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil && isAny(err, context.Canceled, context.DeadlineExceeded, api.ErrOutcomeUnknown) {

@@ -27,17 +27,20 @@ func (p *program) joinCommand() *cobra.Command {
 		Use:   "join",
 		Short: "Say hello in a room now and then, and print what the others say",
 		Long: `Join connects to a room, says hello at random intervals and prints what the others
-say, until somebody says quit. It is the user program of the tutorial.`,
+say, until somebody says quit. It is the user program of the tutorial.
+
+As the first process of a container (pid 1) it ends with exit code 0 on SIGTERM, by
+which containers are stopped.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := p.stdout.untilClosed(cmd.Context())
 			defer stop()
 			c, err := p.dial(ctx, &r)
 			if err != nil {
-				return causeOf(ctx, err)
+				return endless(causeOf(ctx, err))
 			}
 			defer c.Close()
-			if err := t.run(ctx, c); err != nil {
+			if err := endless(t.run(ctx, c)); err != nil {
 				return err
 			}
 			p.note("%s: "+tallyFormat, t.name, t.tally.sent, t.tally.received)

@@ -37,7 +37,10 @@ func (p *program) listenCommand() *cobra.Command {
 		Short: "Print what is said in one or several rooms",
 		Long: `Listen prints each message of its rooms on a line of its own: its bytes, or on a
 terminal a harmless form of them. Whatever else happens in a room, such as a gap,
-is told on standard error, or with --json as a line of its own.`,
+is told on standard error, or with --json as a line of its own.
+
+As the first process of a container (pid 1), and without -n and --timeout, it ends
+with exit code 0 on SIGTERM, by which containers are stopped.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
 	}
@@ -70,8 +73,11 @@ func (l *listener) run(ctx context.Context) error {
 	ctx, stop := l.p.stdout.untilClosed(ctx)
 	defer stop()
 	err := causeOf(ctx, l.listen(ctx))
-	if errors.Is(err, errEnough) {
+	switch {
+	case errors.Is(err, errEnough):
 		return nil
+	case l.limit == 0 && l.timeout == 0:
+		return endless(err)
 	}
 	return err
 }

@@ -24,6 +24,8 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"crier":      main,
+		"first":      first,
+		"inside":     inside,
 		"nobody":     nobody,
 		"onterminal": onTerminal,
 		"tofull":     toFull,
@@ -97,8 +99,11 @@ func setUp(env *testscript.Env) error {
 }
 
 func condition(name string) (bool, error) {
-	if name == "root" {
+	switch name {
+	case "root":
 		return os.Getuid() == 0, nil
+	case "namespaces":
+		return haveNamespaces(), nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
