@@ -23,7 +23,10 @@ func (p *program) whoCommand() *cobra.Command {
 		Use:   "who",
 		Short: "List the connections there are",
 		Long: `Who lists the connections of a room, or of all: who they are, what is queued for
-them, and whom senders wait for.`,
+them, and whom senders wait for. Pid, uid and container are as the provider sees them
+from its own namespaces: pid 0 is a process whose pid it does not see, uid 65534 is
+nobody or a user it does not know, and there is a container only for a process whose
+cgroup it can read.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			seats, err := p.seats(cmd.Context(), &r, room)
@@ -36,7 +39,11 @@ them, and whom senders wait for.`,
 				p.note("%s", nobodyIn(room))
 				return nil
 			default:
-				return p.printTable(func(w io.Writer) { writeSeats(w, seats) })
+				if err := p.printTable(func(w io.Writer) { writeSeats(w, seats) }); err != nil {
+					return err
+				}
+				p.explain(seats)
+				return nil
 			}
 		},
 	}
@@ -88,6 +95,7 @@ type seatLine struct {
 	Awaited     bool          `json:"awaited"`
 	Parked      int           `json:"parked"`
 	SendOnly    bool          `json:"send_only"`
+	Container   string        `json:"container,omitempty"`
 }
 
 func (p *program) printSeatLines(seats []api.Seat) error {
@@ -96,7 +104,7 @@ func (p *program) printSeatLines(seats []api.Seat) error {
 			Room: s.Room, Name: s.Name, Handle: s.Handle, Session: s.Session,
 			PID: s.Identity.PID, UID: s.Identity.UID, Since: timeText(s.Since),
 			Queued: s.Queued, QueuedBytes: s.QueuedBytes, GID: s.Identity.GID, Subject: s.Identity.Subject,
-			Awaited: s.Awaited, Parked: s.Parked, SendOnly: s.SendOnly,
+			Awaited: s.Awaited, Parked: s.Parked, SendOnly: s.SendOnly, Container: s.Identity.Container,
 		})
 		if err != nil {
 			return err
@@ -105,11 +113,26 @@ func (p *program) printSeatLines(seats []api.Seat) error {
 	return nil
 }
 
+// explain tells what the numbers mean that stand for something unknown. Whoever has
+// a subject came over TCP, where both say nothing.
+func (p *program) explain(seats []api.Seat) {
+	if slices.ContainsFunc(seats, func(s api.Seat) bool { return s.Identity.Subject == "" && s.Identity.PID == 0 }) {
+		p.note("pid 0: a process in another pid namespace, such as another container's")
+	}
+	if slices.ContainsFunc(seats, func(s api.Seat) bool { return s.Identity.Subject == "" && s.Identity.UID == unknownID }) {
+		p.note("uid %d: nobody, or a user whom the provider's user namespace does not know", unknownID)
+	}
+}
+
 // writeSeats writes the table. Whose identity is a certificate's has no uid to
-// speak of; a column for it is there only if somebody has one.
+// speak of; a column for it is there only if somebody has one, as for containers.
 func writeSeats(w io.Writer, seats []api.Seat) {
 	certified := slices.ContainsFunc(seats, func(s api.Seat) bool { return s.Identity.Subject != "" })
+	contained := slices.ContainsFunc(seats, func(s api.Seat) bool { return s.Identity.Container != "" })
 	fmt.Fprint(w, "ROOM\tNAME\tHANDLE\tSESSION\tPID\tUID\tSINCE\tQUEUED\tBYTES\tSTATE")
+	if contained {
+		fmt.Fprint(w, "\tCONTAINER")
+	}
 	if certified {
 		fmt.Fprint(w, "\tSUBJECT")
 	}
@@ -118,6 +141,9 @@ func writeSeats(w io.Writer, seats []api.Seat) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%s\t%d\t%d\t%s",
 			sanitize([]byte(s.Room)), sanitize([]byte(s.Name)), s.Handle, s.Session, s.Identity.PID, s.Identity.UID,
 			s.Since.Local().Format("2006-01-02 15:04:05"), s.Queued, s.QueuedBytes, state(s))
+		if contained {
+			fmt.Fprintf(w, "\t%s", cmp.Or(sanitize([]byte(s.Identity.ShortContainer())), "-"))
+		}
 		if certified {
 			fmt.Fprintf(w, "\t%s", cmp.Or(sanitize([]byte(s.Identity.Subject)), "-"))
 		}
