@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -85,34 +84,5 @@ func (c *choice) Set(word string) error {
 		return fmt.Errorf("want one of %s", strings.Join(c.allowed, ", "))
 	}
 	c.value = word
-	return nil
-}
-
-// idsFlag is a list of uids or gids.
-type idsFlag []uint32
-
-func (l *idsFlag) Type() string                 { return "id" }
-func (l *idsFlag) String() string               { return strings.Join(l.GetSlice(), ",") }
-func (l *idsFlag) Append(text string) error     { return l.Set(text) }
-func (l *idsFlag) Replace(texts []string) error { *l = nil; return l.setAll(texts) }
-
-func (l *idsFlag) GetSlice() []string {
-	texts := make([]string, len(*l))
-	for i, id := range *l {
-		texts[i] = strconv.FormatUint(uint64(id), 10)
-	}
-	return texts
-}
-
-func (l *idsFlag) Set(text string) error { return l.setAll(strings.Split(text, ",")) }
-
-func (l *idsFlag) setAll(texts []string) error {
-	for _, text := range texts {
-		id, err := strconv.ParseUint(text, 10, 32)
-		if err != nil {
-			return fmt.Errorf("%q is no numeric id", text)
-		}
-		*l = append(*l, uint32(id))
-	}
 	return nil
 }
