@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,8 +28,8 @@ type server struct {
 	tags      labels
 	priority  priorityFlag
 	stall     time.Duration
-	uids      idsFlag
-	gids      idsFlag
+	uids      usersFlag
+	gids      groupsFlag
 	tls       api.TLSFiles
 	untilEOF  bool // end with standard input
 	insecure  bool
@@ -46,6 +47,11 @@ On TCP it admits whoever shows a certificate of --tls-client-ca; who they are is
 first URI in it, else its common name. Files that are replaced count for the next
 connection. Without TLS, --insecure, it listens on loopback alone.
 
+Under a service manager such as systemd it serves the sockets that are passed to it,
+and the default address only if there are none; it tells when it is ready and when it
+ends, and if a watchdog is set, gives a sign of life each time a client of its own
+has been let in and answered. deploy/systemd has units.
+
 On SIGUSR1 it logs its state: goroutines, descriptors, processes, connections, queued
 and heap bytes.`,
 		Args: noArguments,
@@ -58,8 +64,8 @@ and heap bytes.`,
 	f.StringVar(&s.runDir, "run-dir", "", "the `directory` of the default address")
 	f.Var(&s.tags, "tag", "a `tag` that tells this provider from others; may be repeated")
 	f.Var(&s.priority, "priority", "which provider clients prefer: a number up to 255 or a `word` such as preferred")
-	f.Var(&s.uids, "allow-uid", "admit this `uid` too; may be repeated")
-	f.Var(&s.gids, "allow-gid", "admit this `gid` too; may be repeated")
+	f.Var(&s.uids, "allow-uid", "admit this `user` too, by number or name; may be repeated")
+	f.Var(&s.gids, "allow-gid", "admit this `group` too, by number or name; may be repeated")
 	f.StringVar(&s.tls.Cert, "tls-cert", "", "for TCP: the `file` of the provider's certificate")
 	f.StringVar(&s.tls.Key, "tls-key", "", "for TCP: the `file` of the certificate's key")
 	f.StringVar(&s.tls.CA, "tls-client-ca", "", "for TCP: the `file` of the authority that clients' certificates must come from")
@@ -102,7 +108,11 @@ func (p *program) pluginCommand() *cobra.Command {
 }
 
 func (s *server) run(ctx context.Context) error {
-	endpoints, err := s.endpoints()
+	boss, err := takeSupervisor()
+	if err != nil {
+		return misconfigured(err, "")
+	}
+	endpoints, err := s.endpoints(len(boss.listeners) > 0)
 	if err != nil {
 		return misconfigured(err, "")
 	}
@@ -111,23 +121,57 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.warnFewPlaces(p)
-	defer tellState(p, s.p.logger(hclog.Info))()
+	logger := s.p.logger(hclog.Info)
+	defer tellState(p, logger)()
 	defer p.Close()
-	for _, e := range endpoints {
-		actual, err := p.Listen(e)
-		if err != nil {
-			return misconfigured(err, s.listenHint(e))
-		}
-		s.p.note("listening on %s", actual)
-		if actual.Network == "unix" {
-			s.warnBarred(filepath.Dir(actual.Address))
-		}
+	addresses, err := s.open(p, boss.listeners, endpoints)
+	if err != nil {
+		return err
 	}
+	stopHeartbeat, err := boss.beginHeartbeat(p.Epoch(), addresses, logger)
+	if err != nil {
+		return misconfigured(err, "")
+	}
+	defer stopHeartbeat()
+	warnUnheard(logger, boss.ready(addresses))
 	if s.untilEOF {
 		ctx = s.withInput(ctx)
 	}
 	<-ctx.Done()
+	stopHeartbeat()
+	warnUnheard(logger, boss.stopping())
 	return nil
+}
+
+// open lets clients come to p at listeners that are open already and at addresses of
+// its own, and returns under which addresses they find it.
+func (s *server) open(p *provider.Provider, listeners []net.Listener, own []api.Endpoint) ([]api.Endpoint, error) {
+	var addresses []api.Endpoint
+	for _, l := range listeners {
+		actual, err := p.Adopt(l)
+		if err != nil {
+			return nil, misconfigured(err, s.listenHint(l.Addr().Network()))
+		}
+		s.tellOpen(actual)
+		addresses = append(addresses, actual)
+	}
+	for _, e := range own {
+		actual, err := p.Listen(e)
+		if err != nil {
+			return nil, misconfigured(err, s.listenHint(e.Network))
+		}
+		s.tellOpen(actual)
+		addresses = append(addresses, actual)
+	}
+	return addresses, nil
+}
+
+// tellOpen tells that clients can come to e, and who of those admitted cannot.
+func (s *server) tellOpen(e api.Endpoint) {
+	s.p.note("listening on %s", e)
+	if e.Network == "unix" {
+		s.warnBarred(filepath.Dir(e.Address))
+	}
 }
 
 // withInput returns a context that ends with standard input too. A program that
@@ -142,9 +186,9 @@ func (s *server) withInput(ctx context.Context) context.Context {
 }
 
 // listenHint says what lets a provider listen on TCP, if its flags do not.
-func (s *server) listenHint(e api.Endpoint) string {
+func (s *server) listenHint(network string) string {
 	switch {
-	case e.Network != "tcp":
+	case network != "tcp":
 		return ""
 	case s.insecure && s.tls != (api.TLSFiles{}):
 		return "--insecure excludes --tls-cert, --tls-key and --tls-client-ca, from the environment too (CRIER_TLS_CERT and so on)"
@@ -180,8 +224,9 @@ func (s *server) provider() (*provider.Provider, error) {
 	return p, err
 }
 
-func (s *server) endpoints() ([]api.Endpoint, error) {
-	if len(s.addresses) == 0 {
+// endpoints returns where to listen besides what is open already, if anything is.
+func (s *server) endpoints(open bool) ([]api.Endpoint, error) {
+	if len(s.addresses) == 0 && !open {
 		return s.defaultEndpoint()
 	}
 	for _, e := range s.addresses {
