@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -86,12 +87,12 @@ func exitCode(err error) int {
 		return exitDone
 	case isAny(err, client.ErrConfiguration):
 		return exitConfig
+	case isAny(err, api.ErrDenied): // before what it may be besides, of directories that nobody may enter
+		return exitDenied
 	case isAny(err, api.ErrNoProvider, api.ErrGone):
 		return exitUnavailable
 	case isAny(err, api.ErrVersion, api.ErrAmbiguous):
 		return exitMismatch
-	case isAny(err, api.ErrDenied):
-		return exitDenied
 	case isAny(err, api.ErrFull, api.ErrTooMany, api.ErrClosed, api.ErrDisconnected, api.ErrEvicted, api.ErrOutcomeUnknown):
 		return exitTryAgain
 	default:
@@ -148,6 +149,19 @@ func (p *program) note(format string, args ...any) {
 // unknownID is the uid of whoever has none here; no provider admits it by number.
 const unknownID = 65534
 
+// refusedUID finds whom a provider refused in its words. In another user namespace it
+// sees another uid than this process has.
+var refusedUID = regexp.MustCompile(`does not admit uid (\d+) `)
+
+// admission says how a provider that refused this user in those words can admit it.
+func admission(words string) string {
+	uid := refusedUID.FindStringSubmatch(words)
+	if uid == nil || uid[1] == fmt.Sprint(unknownID) {
+		return ""
+	}
+	return "whoever runs the provider can admit you: crier serve --allow-uid " + uid[1]
+}
+
 func hintFor(err error) string {
 	if e, ok := errors.AsType[*codedError](err); ok {
 		return e.hint
@@ -157,10 +171,8 @@ func hintFor(err error) string {
 		return "" // their words say it
 	case errors.Is(err, api.ErrDenied) && errors.Is(err, fs.ErrPermission): // by a directory
 		return "whoever runs the provider can admit you: a directory that you may enter, or crier serve --allow-gid"
-	case errors.Is(err, api.ErrDenied) && os.Getuid() == unknownID:
-		return "" // nobody can admit it
 	case errors.Is(err, api.ErrDenied):
-		return fmt.Sprintf("whoever runs the provider can admit you: crier serve --allow-uid %d", os.Getuid())
+		return admission(err.Error())
 	case errors.Is(err, api.ErrNameTaken):
 		return "choose another --name; 'crier who' shows which are taken"
 	case errors.Is(err, api.ErrAmbiguous):
