@@ -72,7 +72,7 @@ func (p *program) rootCommand() *cobra.Command {
 	p.log.addTo(root)
 	root.AddCommand(
 		p.demoCommand(), p.serveCommand(), p.joinCommand(), p.sendCommand(), p.listenCommand(),
-		p.whoCommand(), p.providersCommand(), p.pingCommand(), p.versionCommand(), p.pluginCommand(), p.actorCommand(), p.soakCommand(),
+		p.whoCommand(), p.providersCommand(), p.pingCommand(), p.doctorCommand(), p.versionCommand(), p.pluginCommand(), p.actorCommand(), p.soakCommand(),
 		p.benchCommand(), p.benchClientCommand(),
 	)
 	describeEnvironment(root)
@@ -94,6 +94,7 @@ clients connect to a room, send messages to it and receive what the others send.
   crier serve                run a provider
   crier listen               print what is said in the lobby
   crier send hello           say something there
+  crier doctor               find out why that does not work
 
 A client finds the provider by --address, else by CRIER_ADDRESS, else by looking
 into the run directories. Every other flag can be set in the environment as
