@@ -75,7 +75,7 @@ import (
 //	                   nothing is searched for there
 
 // patience bounds every wait; nothing takes that long unless it fails.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // within is a context that ends before the test is given up.
 func within(t *testing.T) context.Context {

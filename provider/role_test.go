@@ -24,7 +24,7 @@ import (
 const roleEnv = "CRIER_TEST_ROLE"
 
 // deadline bounds what tests wait for; nothing takes that long unless it fails.
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 func TestRole(t *testing.T) {
 	roles := map[string]func() error{

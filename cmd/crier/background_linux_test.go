@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds the wait for what should come at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // background is a program that a script has started and not yet seen the end of.
 type background struct {
